@@ -1,0 +1,14 @@
+"""The thin library behind the notebooks: flat modules, one idea each."""
+
+import os
+
+__version__ = "0.1.0"
+
+# Both are read when torch or tokenizers is first imported, so they are set here. Spinning OpenMP
+# threads of one process otherwise slow a second one by an order of magnitude on few cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class AceError(Exception):
+    """An error with a known cause: its text is one line that names the cause and the fix."""
