@@ -1,0 +1,325 @@
+"""Estimators and intervals: avg@k, pass@k, paired differences, the SFT scaling fit.
+
+Scores are in **points** (0–100), the papers' unit. A *table* is what `evaluate.evaluate`
+returns: one row per (problem, sample) with columns `problem_id` and `reward` (1, 0, or NaN
+where the verifier itself failed; NaN rows are left out, never counted as wrong).
+
+Samples of one problem are not independent evidence, so every interval treats the **problem**
+as the unit (clustered). It answers "what if the benchmark had other problems of this kind";
+it does not contain the variation between training seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIDENCE = 0.95
+# Correlation 0.95 between the two regressors: variance inflation 10, the usual alarm level.
+MAX_CONDITION_NUMBER = 6.2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score in points with its 95 % interval; `n` problems, at least `k` samples of each."""
+
+    avg: float
+    low: float
+    high: float
+    n: int
+    k: int
+
+    def __str__(self) -> str:
+        return f"{self.avg:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+    def to_dict(self) -> dict:
+        """Plain dict {avg, low, high, n, k}, as the run files store it."""
+        return asdict(self)
+
+
+@lru_cache
+def student_t_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Quantile of Student's t.
+
+    With t = sqrt(df)·tan(θ) its density becomes cos(θ)^(df-1) on (-π/2, π/2): bounded and
+    smooth, so a fine grid gives five digits without scipy.
+    """
+    theta = np.linspace(-math.pi / 2, math.pi / 2, 20_001)
+    density = np.cos(theta).clip(min=0) ** (degrees_of_freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    angle = np.interp(probability, mass / mass[-1], theta)
+    return math.sqrt(degrees_of_freedom) * math.tan(angle)
+
+
+def problem_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Per problem: `mean` reward, number `judged`, number `passed`; index `problem_id`.
+
+    Raises:
+        ValueError: no row has a verdict.
+    """
+    judged = table.dropna(subset=["reward"])
+    if judged.empty:
+        raise ValueError("no judged answer in the table: every reward is missing (NaN)")
+    groups = judged.groupby("problem_id", sort=True)["reward"].agg(["mean", "count", "sum"])
+    return groups.rename(columns={"count": "judged", "sum": "passed"})
+
+
+def avg_at_k(table: pd.DataFrame) -> Estimate:
+    """avg@k: mean over problems of the mean reward over k samples (P1 section 4.1).
+
+    The t-interval is over problem means. At exactly 0 or 100 points its width would be zero;
+    the exact binomial bound with problems as units is given instead.
+    """
+    scores = problem_scores(table)
+    means = scores["mean"].to_numpy()
+    low, high = _mean_interval(means)
+    if means.min() == means.max() and means[0] in (0.0, 1.0):
+        slack = 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(means))
+        low, high = (0.0, slack) if means[0] == 0 else (1 - slack, 1.0)
+    low, high = max(low, 0.0), min(high, 1.0)
+    return _points(means.mean(), low, high, scores)
+
+
+def mean_of_benchmarks(tables: Sequence[pd.DataFrame]) -> Estimate:
+    """Unweighted mean of the benchmarks' avg@k, the z of P2's scaling fit, in points.
+
+    Errors of the benchmarks are independent; degrees of freedom after Welch–Satterthwaite.
+    """
+    scores = [problem_scores(table) for table in tables]
+    means = np.array([s["mean"].mean() for s in scores])
+    sizes = np.array([len(s) for s in scores])
+    variances = np.array([s["mean"].var(ddof=1) for s in scores]) / sizes
+    total = float(variances.sum())
+    freedom = total**2 / float((variances**2 / (sizes - 1)).sum()) if total > 0 else 1.0
+    reach = math.sqrt(total) / len(scores) * student_t_quantile((1 + CONFIDENCE) / 2, freedom)
+    centre = float(means.mean())
+    fewest = min(int(s["judged"].min()) for s in scores)
+    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    return Estimate(100 * centre, 100 * low, 100 * high, n=int(sizes.sum()), k=fewest)
+
+
+def _mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % t-interval of the mean of independent values; infinite for a single value."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    reach = error * student_t_quantile((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def _points(avg: float, low: float, high: float, scores: pd.DataFrame) -> Estimate:
+    return Estimate(
+        100 * float(avg), 100 * float(low), 100 * float(high),
+        n=len(scores), k=int(scores["judged"].min()),
+    )  # fmt: skip
+
+
+def variance_components(table: pd.DataFrame) -> tuple[float, float]:
+    """Split the variance of one answer's reward into (between problems, within a problem).
+
+    Both in squared reward units (0–1). Every problem needs at least two judged samples.
+    """
+    scores = problem_scores(table)
+    p, k = scores["mean"].to_numpy(), scores["judged"].to_numpy()
+    if k.min() < 2:
+        raise ValueError("variance within a problem needs num_samples >= 2")
+    within = float(np.mean(p * (1 - p) * k / (k - 1)))
+    between = float(p.var(ddof=1)) - within * float(np.mean(1 / k))
+    return max(between, 0.0), within
+
+
+def standard_error(
+    between: float, within: float, num_problems: int, num_samples: int, fixed_problems: bool = False
+) -> float:
+    """Standard error of avg@k in points that `num_problems` × `num_samples` answers will have.
+
+    `fixed_problems=True` keeps only the noise of sampling, as P1's 1.8 / 1.2 / 0.7 for AIME24
+    at k = 16 / 32 / 64 does; False adds the luck of which problems are in the benchmark.
+    """
+    variance = within / num_samples + (0.0 if fixed_problems else between)
+    return 100 * math.sqrt(variance / num_problems)
+
+
+def pass_at_k_of_counts(judged: np.ndarray, passed: np.ndarray, k: int) -> np.ndarray:
+    """Unbiased pass@k per problem: 1 - C(n-c, k) / C(n, k) (Chen et al. 2021, section 2.1).
+
+    Args:
+        judged: n, answers per problem, shape (problems,); every n >= k.
+        passed: c, right answers per problem, shape (problems,).
+        k: budget of answers.
+    """
+    # C(n-c,k)/C(n,k) = prod_{i<k} (n-c-i)/(n-i); a factor 0 means k draws must hit a pass.
+    steps = np.arange(k)[None, :]
+    factors = (judged - passed)[:, None] - steps
+    return 1 - np.prod(factors.clip(min=0) / (judged[:, None] - steps), axis=1)
+
+
+def pass_at_k(table: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0) -> Estimate:
+    """pass@k over problems with a percentile bootstrap interval over problems.
+
+    Problems with fewer than k judged samples are left out (`n` tells how many remain).
+
+    Raises:
+        ValueError: no problem has k judged samples.
+    """
+    scores = problem_scores(table)
+    scores = scores[scores["judged"] >= k]
+    if scores.empty:
+        raise ValueError(f"pass@{k} needs problems with at least {k} judged samples each")
+    values = pass_at_k_of_counts(scores["judged"].to_numpy(), scores["passed"].to_numpy(), k)
+    low, high = bootstrap_mean_interval(values, num_draws, seed)
+    return _points(values.mean(), low, high, scores)
+
+
+def bootstrap_mean_interval(
+    values: np.ndarray, num_draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap 95 % interval of the mean of independent `values`."""
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(values), size=(num_draws, len(values)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def paired_contrast(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> Estimate:
+    """Weighted sum of avg@k over tables of the **same problems**, in points.
+
+    Pairing by problem removes the difficulty of the problems from the interval.
+
+    Raises:
+        ValueError: the tables do not hold the same problems.
+    """
+    scores = [problem_scores(table) for table in tables]
+    first = scores[0].index
+    for other in scores[1:]:
+        if not first.equals(other.index):
+            missing = sorted(first.symmetric_difference(other.index))[:3]
+            raise ValueError(f"a paired comparison needs the same problems; differing: {missing}")
+    values = sum(w * s["mean"].to_numpy() for w, s in zip(weights, scores, strict=True))
+    low, high = _mean_interval(values)
+    fewest = min(scores, key=lambda s: s["judged"].min())
+    return _points(values.mean(), low, high, fewest)
+
+
+def paired_difference(before: pd.DataFrame, after: pd.DataFrame) -> Estimate:
+    """avg@k of `after` minus avg@k of `before` on the same problems, in points."""
+    return paired_contrast([before, after], [-1.0, 1.0])
+
+
+def newly_solved(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Problems that no sample of `before` solves and at least one of `after` does."""
+    a, b = problem_scores(before)["passed"], problem_scores(after)["passed"]
+    common = a.index.intersection(b.index)
+    return [str(name) for name in common if a[name] == 0 and b[name] > 0]
+
+
+@dataclass(frozen=True)
+class ScalingFit:
+    """z = a·x' + b·y' + c, where x', y' are log2 values standardised over the sets.
+
+    `a`, `b` in points per standard deviation; `per_doubling` in points per doubling.
+    `intervals` has "a", "b", "c" and "a_minus_b". `identifiable` False: read nothing into a, b.
+    """
+
+    a: float
+    b: float
+    c: float
+    r2: float
+    intervals: dict[str, tuple[float, float]]
+    per_doubling: dict[str, float]
+    correlation: float
+    condition_number: float
+    identifiable: bool
+    warning: str
+
+    def to_dict(self) -> dict:
+        """Plain dict for `scaling.json`."""
+        return asdict(self)
+
+
+def fit_scaling(
+    x: Sequence[float], y: Sequence[float], z: Sequence[float], num_draws: int = 4000, seed: int = 0
+) -> ScalingFit:
+    """Least squares of z on standardised log2 x and log2 y (P2, the fit with R² = 0.989).
+
+    Intervals: residual bootstrap, residuals inflated by sqrt(n / (n - 3)), percentile interval
+    widened by t / normal quantile, since with seven sets only four degrees of freedom remain.
+
+    Args:
+        x: unique prompts per set, shape (sets,).
+        y: mean responses per prompt, shape (sets,).
+        z: score of the model trained on the set, points, shape (sets,).
+        num_draws: bootstrap draws.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: fewer than four sets, or x or y the same in every set.
+    """
+    logs, scores = np.log2(np.array([x, y], dtype=float)), np.asarray(z, dtype=float)
+    if len(scores) < 4:
+        raise ValueError(f"{len(scores)} sets cannot carry 3 parameters and an error: need >= 4")
+    spread = logs.std(axis=1)
+    if spread.min() < 1e-12:
+        raise ValueError("prompts (x) and responses per prompt (y) must both vary over the sets")
+    columns = (logs - logs.mean(axis=1, keepdims=True)) / spread[:, None]
+    design = np.vstack([columns, np.ones(len(scores))]).T  # (sets, 3)
+    coefficients, intervals, r2 = _residual_bootstrap(design, scores, num_draws, seed)
+    a, b, c = coefficients
+    correlation = float(columns[0] @ columns[1] / len(scores))
+    condition = float(np.linalg.cond(design[:, :2]))
+    return ScalingFit(
+        a=a, b=b, c=c, r2=r2, intervals=intervals,
+        per_doubling={"x": float(a / spread[0]), "y": float(b / spread[1])},
+        correlation=correlation, condition_number=condition,
+        identifiable=condition <= MAX_CONDITION_NUMBER,
+        warning=_scaling_warning(condition, correlation, intervals["a_minus_b"]),
+    )  # fmt: skip
+
+
+def _residual_bootstrap(
+    design: np.ndarray, scores: np.ndarray, num_draws: int, seed: int
+) -> tuple[tuple[float, float, float], dict[str, tuple[float, float]], float]:
+    """Coefficients (a, b, c), their intervals (and that of a - b), R²."""
+    inverse = np.linalg.pinv(design)  # (3, sets)
+    coefficients = inverse @ scores
+    fitted = design @ coefficients
+    residuals = scores - fitted
+    freedom = len(scores) - design.shape[1]
+    inflated = residuals * math.sqrt(len(scores) / freedom)
+    rng = np.random.default_rng(seed)
+    noise = inflated[rng.integers(len(scores), size=(num_draws, len(scores)))]
+    draws = (fitted + noise) @ inverse.T  # (draws, 3)
+    draws = np.column_stack([draws, draws[:, 0] - draws[:, 1]])
+    centre = np.append(coefficients, coefficients[0] - coefficients[1])
+    tail = (1 - CONFIDENCE) / 2
+    widen = student_t_quantile(1 - tail, freedom) / 1.959964
+    edges = centre + (np.quantile(draws, [tail, 1 - tail], axis=0) - centre) * widen
+    names = ("a", "b", "c", "a_minus_b")
+    intervals = {n: (float(lo), float(hi)) for n, lo, hi in zip(names, *edges, strict=True)}
+    total = float(((scores - scores.mean()) ** 2).sum())
+    r2 = 1 - float((residuals**2).sum()) / total if total > 0 else math.nan
+    return tuple(float(value) for value in coefficients), intervals, r2
+
+
+def _scaling_warning(condition: float, correlation: float, difference: tuple[float, float]) -> str:
+    """Why a and b must not be compared, or an empty string."""
+    if condition > MAX_CONDITION_NUMBER:
+        return (
+            f"prompts and responses grow together (correlation {correlation:.2f}, condition "
+            f"number {condition:.1f} > {MAX_CONDITION_NUMBER}): a and b cannot be separated."
+        )
+    if difference[0] <= 0 <= difference[1]:
+        return (
+            f"the interval of a - b, [{difference[0]:.1f}, {difference[1]:.1f}], contains 0: "
+            "these sets do not say which of the two helps more."
+        )
+    return ""
