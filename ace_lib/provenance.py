@@ -1,0 +1,111 @@
+"""Where a run came from: commit, lock, library, versions and hardware, for its manifest."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "math-verify", "vllm")
+
+
+@cache
+def collect() -> dict[str, Any]:
+    """Return git commit, lock, library hash, versions and hardware of this process."""
+    lock = lock_file()
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "lock": lock.name,
+        "lock_sha256": hash_file(lock) if lock.is_file() else None,
+        "library_sha256": hash_library(),
+        "versions": {"python": platform.python_version()} | _versions(),
+        "hardware": hardware(),
+    }
+
+
+def repository() -> Path:
+    """Return the root of this checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+def lock_file() -> Path:
+    """Return the lock this environment was made from: the GPU one where vLLM is installed."""
+    name = "gpu.txt" if installed_version("vllm") else "cpu.txt"
+    return repository() / "locks" / name
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_library() -> str:
+    """Return the SHA-256 of all Python source of this package."""
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def installed_version(package: str) -> str | None:
+    """Return the installed version of a package, None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    """Return processor, cores open to this process, memory in GiB, GPUs and system."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": gpus(),
+        "system": platform.platform(),
+    }
+
+
+def gpus() -> list[str]:
+    """Return the names and memory of the NVIDIA GPUs, without importing torch."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return result.stdout.strip().splitlines() if result.returncode == 0 else []
+
+
+def _versions() -> dict[str, str]:
+    found = {package: installed_version(package) for package in PACKAGES}
+    return {package: version for package, version in found.items() if version}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str | None:
+    """Return git's answer, None outside a checkout or without git."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=repository(), capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
