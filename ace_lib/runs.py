@@ -23,7 +23,6 @@ from ace_lib import AceError, provenance
 from ace_lib.params import DATA_SUFFIXES, Settings
 from ace_lib.profiles import default_notebooks_folder
 
-
 _current: "Run | None" = None
 
 

@@ -1,0 +1,173 @@
+"""One look for every figure, and a `show` that never forgets the alt text.
+
+Colours are Okabe and Ito's eight, which stay apart for colour-blind readers; lines that matter
+also differ by marker.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, AMBER, BLACK, YELLOW = "#56B4E9", "#E69F00", "#000000", "#F0E442"
+PALETTE = [BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK]
+MARKERS = "osD^vPX"
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "font.size": 10,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def figure(
+    num_columns: int = 1, num_rows: int = 1, width: float = 7.0, height: float = 3.4
+) -> tuple[Figure, Axes]:
+    """New figure in the kit's style; axes are an array when there is more than one panel.
+
+    Width and height in inches, of the whole figure. The figure is kept out of pyplot, so nothing
+    is drawn twice in a notebook and nothing needs closing.
+    """
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE | {"axes.prop_cycle": matplotlib.cycler(color=PALETTE)}):
+        fig = Figure(figsize=(width, height), layout="constrained")
+        return fig, fig.subplots(num_rows, num_columns)
+
+
+def show(fig: Figure, alt: str, name: str = "") -> None:
+    """Save the figure as PNG in the current run's folder and display it with its alt text.
+
+    Args:
+        fig: the figure.
+        alt: what a reader who cannot see it must know: axes, finding, numbers.
+        name: file name without suffix; made from the alt text's first words when empty.
+
+    Raises:
+        ValueError: the alt text has fewer than four words.
+    """
+    if len(alt.split()) < 4:
+        raise ValueError(f"alt text {alt!r} tells too little: say what the figure shows")
+    image = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        fig.savefig(image, format="png", metadata={"Description": alt})
+    if folder := _figure_folder():
+        (folder / f"{name or file_name(alt)}.png").write_bytes(image.getvalue())
+    from IPython.display import HTML, display
+
+    display(HTML(image_tag(image.getvalue(), alt)))
+
+
+def image_tag(png: bytes, alt: str) -> str:
+    """HTML `<img>` with the picture inside and the alt text beside it."""
+    data = base64.b64encode(png).decode()
+    style = "max-width:100%;height:auto"
+    return f'<img style="{style}" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def file_name(alt: str) -> str:
+    """Readable file name from the first six words of an alt text."""
+    words = re.findall(r"[a-z0-9]+", alt.lower())[:6]
+    return "figure-" + "-".join(words)
+
+
+def _figure_folder() -> Path | None:
+    """Folder of the running notebook's run; None outside a run."""
+    from ace_lib import runs
+
+    run = runs.current()
+    return run.folder if run else None
+
+
+def errorbars(
+    axes: Axes,
+    x: Sequence[float],
+    estimates: Sequence[Mapping],
+    label: str = "",
+    color: str | None = None,
+    marker: str = "o",
+    line: bool = True,
+) -> None:
+    """Points with 95 % intervals from dicts that hold `avg` (or `score`), `low` and `high`."""
+    centre = [e["avg"] if "avg" in e else e["score"] for e in estimates]
+    below = [c - e["low"] for c, e in zip(centre, estimates, strict=True)]
+    above = [e["high"] - c for c, e in zip(centre, estimates, strict=True)]
+    style = {"capsize": 3, "marker": marker, "linestyle": "-" if line else "none"}
+    axes.errorbar(x, centre, yerr=[below, above], label=label or None, color=color, **style)
+
+
+def arms(axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)") -> None:
+    """Horizontal dot-and-interval chart of {name, score|avg, low, high}, first row on top."""
+    for place, row in enumerate(rows):
+        centre = row["avg"] if "avg" in row else row["score"]
+        reach = [[centre - row["low"]], [row["high"] - centre]]
+        marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
+        axes.errorbar([centre], [place], xerr=reach, fmt=marker, color=color, capsize=3)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(unit)
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Mean of the last `window` values at each step, fewer at the start; None values skipped."""
+    means = []
+    for end in range(1, len(values) + 1):
+        part = [v for v in values[max(0, end - window) : end] if v is not None and v == v]
+        means.append(sum(part) / len(part) if part else float("nan"))
+    return means
+
+
+def training_curve(
+    axes: Axes,
+    metrics: Sequence[Mapping],
+    key: str,
+    label: str = "",
+    color: str | None = None,
+    window: int = 5,
+    start: int = 0,
+) -> int:
+    """One logged metric over steps: raw faint, running mean strong; returns the next first step.
+
+    `start` shifts the curve, so that curves of successive stages join end to end.
+    """
+    rows = [row for row in metrics if row.get(key) is not None]
+    steps = [start + row["step"] for row in rows]
+    values = [row[key] for row in rows]
+    (line,) = axes.plot(steps, smooth(values, window), color=color, label=label or None)
+    axes.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=1)
+    axes.set_xlabel("update step")
+    return max(steps, default=start)
+
+
+def paper_vs_ours(axes: Axes, rows: Sequence[Mapping]) -> None:
+    """Effects side by side: {name, paper (points or None), avg, low, high}; zero line drawn."""
+    for place, row in enumerate(rows):
+        ours = [[row["avg"] - row["low"]], [row["high"] - row["avg"]]]
+        label = "ours, 95 % interval" if place == 0 else None
+        axes.errorbar([row["avg"]], [place], xerr=ours, fmt="o", color=BLUE, capsize=3, label=label)
+        if row["paper"] is not None:
+            label = "paper, other scale" if place == 0 else None
+            axes.plot([row["paper"]], [place], "D", color=ORANGE, label=label)
+    axes.axvline(0, color=BLACK, linewidth=1)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("effect (points)")
+    axes.legend()
