@@ -1,0 +1,153 @@
+"""math-verify behind a wall: a warmed process that forks a judge which can be killed at any time.
+
+math-verify's own time limits are signals and work in a main thread only; in a thread
+`\\boxed{9^{9^{9}}}` hangs for minutes. Here each question has a CPU limit and a wall limit kept by
+another process, and a kill costs one fork, because sympy is already loaded where the fork starts.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ace_lib import AceError
+
+CPU_SECONDS, WALL_SECONDS = 0.8, 8.0
+MEMORY_BYTES = 3 * 2**30
+_PACKAGE_ROOT = str(Path(__file__).parent.parent)
+_START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.math_judge import main; main()"
+
+
+class MathJudgeError(AceError):
+    """math-verify could not be asked; says nothing about the answer."""
+
+
+class MathJudge:
+    """The client side; the process starts at the first question (about two seconds)."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+
+    def ask(self, gold: str, answer: str) -> str:
+        """Whether math-verify takes `answer` for `gold`: "equal", "different", "unparsed" (the
+        gold), or "timeout" when it needs too long for this answer.
+
+        Raises:
+            MathJudgeError: the judge failed for another reason.
+        """
+        if self._process is None:
+            command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            self._process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+            self._process.stdin.flush()
+            reply = self._process.stdout.readline()
+        except OSError as error:
+            reply = str(error).encode()
+        if reply.strip() not in (b"equal", b"different", b"unparsed", b"timeout"):
+            self.close()
+            raise MathJudgeError(f"math-verify failed: {reply[:200].decode(errors='replace')}")
+        return reply.strip().decode()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdin.close()
+            self._process.stdout.close()
+            self._process = None
+
+
+class _Judge:
+    """A forked child that answers questions until it is killed."""
+
+    def __init__(self, judge: object) -> None:
+        questions, self.questions = os.pipe()
+        self.answers, answers = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.questions)
+            os.close(self.answers)
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+            _answer_questions(questions, answers, judge)
+        os.close(questions)
+        os.close(answers)
+
+    def ask(self, line: bytes) -> bytes:
+        """The answer, or b"timeout" or an error text, after which the child must be replaced."""
+        clock = (~self.pid << 3) | 2  # the kernel's clock id of a process
+        started, cpu_before = time.monotonic(), time.clock_gettime(clock)
+        os.write(self.questions, line)
+        while not select.select([self.answers], [], [], 0.02)[0]:
+            if time.clock_gettime(clock) - cpu_before > CPU_SECONDS:
+                return b"timeout"
+            if time.monotonic() - started > WALL_SECONDS:
+                return b"no answer in time"
+        return os.read(self.answers, 4096) or b"died"
+
+    def kill(self) -> None:
+        """End the child."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.questions)
+        os.close(self.answers)
+
+
+def _answer_questions(questions: int, answers: int, judge: object) -> None:
+    """The child's loop; never returns."""
+    try:
+        with os.fdopen(questions, "rb") as lines:
+            for line in lines:
+                try:
+                    answer = judge(*json.loads(line))
+                except MemoryError:
+                    answer = "timeout"
+                except Exception as error:
+                    answer = f"error {type(error).__name__}: {error}"[:300].replace("\n", " ")
+                os.write(answers, answer.encode(errors="replace") + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _load_math_verify() -> object:
+    """A function (gold, answer) -> "equal" | "different" | "unparsed"."""
+    import logging
+
+    from math_verify import parse, verify
+
+    logging.disable(logging.CRITICAL)
+
+    def judge(gold: str, answer: str) -> str:
+        expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
+        if not expected:
+            return "unparsed"
+        given = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
+        right = verify(expected, given, timeout_seconds=None)
+        return "equal" if right else "different"
+
+    judge("\\frac{1}{2}", "0.5")  # warms the parser's tables for all forks
+    return judge
+
+
+def main() -> None:
+    """Serve questions, one JSON line [gold, answer] each, until standard input closes."""
+    judge_answer = _load_math_verify()
+    replies = os.dup(1)
+    os.dup2(2, 1)
+    child = None
+    for line in sys.stdin.buffer:
+        child = child or _Judge(judge_answer)
+        reply = child.ask(line)
+        if not reply.endswith(b"\n"):
+            child.kill()
+            child = None
+        os.write(replies, reply.strip() + b"\n")
+    if child:
+        child.kill()

@@ -1,0 +1,352 @@
+"""One verifier for reward, evaluation, the teacher's vote and `ace verify`.
+
+    with Verifier(num_workers=2) as verifier:
+        verdicts = verifier.verify(rows)
+
+Rows are judged in worker processes that are exec'ed, watched and replaced; the caller's process
+only moves JSON. Works from any thread, in a notebook and beside a loaded model. A failure of the
+verifier is `verifier_error` with reward None: never 0, never right (P1 section 3.3; TRL leaves a
+reward of None out of the group).
+"""
+
+import argparse
+import atexit
+import gzip
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ace_lib import AceError
+from ace_lib.sandbox import SandboxUnavailable
+from ace_lib.verify_worker import LENGTH
+
+STATUSES = (
+    "passed", "wrong_answer", "runtime_error", "timeout", "memory", "output_limit", "no_answer",
+    "invalid_problem", "verifier_error",
+)  # fmt: skip
+NO_REWARD = ("invalid_problem", "verifier_error")
+_CHUNK_ROWS = {"math": 32, "code": 4}
+_MATH_SECONDS = 120.0  # a worker silent for longer is broken; the worker's own limits are tight
+_PACKAGE_ROOT = str(Path(__file__).parent.parent)
+_START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker import main; main()"
+
+
+class RowError(AceError):
+    """A row to verify is malformed; the text says which and why."""
+
+
+@dataclass
+class Verdict:
+    """The judgement of one response."""
+
+    id: str
+    status: str  # one of STATUSES
+    reward: float | None  # 1.0 passed, 0.0 any failure of the response, None: nothing is known
+    seconds: float
+    detail: dict = field(default_factory=dict)
+
+
+def reward_of(status: str) -> float | None:
+    """1.0 for `passed`, None for what says nothing about the response, else 0.0."""
+    return None if status in NO_REWARD else float(status == "passed")
+
+
+class Verifier:
+    """A pool of worker processes. Thread-safe: calls from several threads take turns.
+
+    Args:
+        num_workers: processes; by default one per usable core.
+        isolated: run each test of a program in a process of its own (evaluation, audits).
+    """
+
+    def __init__(self, num_workers: int | None = None, isolated: bool = False) -> None:
+        self._num_workers = num_workers or len(os.sched_getaffinity(0))
+        self._isolated = isolated
+        self._workers: list[_WorkerProcess] = []
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> "Verifier":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; the next `verify` starts new ones."""
+        with self._turn:
+            for worker in self._workers:
+                worker.close()
+            self._workers = []
+
+    def verify(self, rows: Sequence[dict]) -> list[Verdict]:
+        """Judge rows (see `check_row`); the verdicts are in the same order.
+
+        Raises:
+            RowError: a row is malformed.
+            SandboxUnavailable: this machine cannot isolate programs; the text has the fix.
+        """
+        for index, row in enumerate(rows):
+            check_row(row, f"row {index}")
+        with self._turn:
+            results = self._dispatch(rows)
+        return [
+            Verdict(id=row["id"], reward=reward_of(result["status"]), **result)
+            for row, result in zip(rows, results, strict=True)
+        ]
+
+    def _dispatch(self, rows: Sequence[dict]) -> list[dict]:
+        """Keep every worker busy with chunks of rows until all are judged."""
+        results: list[dict | None] = [None] * len(rows)
+        chunks = _chunks(rows, self._num_workers)
+        failures: dict[int, int] = {}
+        while len(self._workers) < min(self._num_workers, len(chunks)):
+            self._workers.append(_WorkerProcess(self._isolated))
+        try:
+            while chunks or any(worker.pending for worker in self._workers):
+                for worker in self._workers:
+                    if chunks and not worker.pending:
+                        worker.send(chunks.pop(0), rows)
+                lost = _collect(self._workers, results)
+                for chunk in lost:
+                    self._retry(chunk, chunks, failures, results)
+        except BaseException:  # an interrupt or a refusal: replies still under way belong to nobody
+            for worker in self._workers:
+                worker.close()
+            self._workers = []
+            raise
+        return results
+
+    def _retry(self, chunk: list[int], chunks: list, failures: dict, results: list) -> None:
+        """A worker died or hung at the first row of `chunk`: that row gets one more chance."""
+        first = chunk[0]
+        failures[first] = failures.get(first, 0) + 1
+        if failures[first] >= 2:
+            reason = "the worker process died or hung twice on this row"
+            results[first] = {"status": "verifier_error", "seconds": 0.0,
+                              "detail": {"reason": reason}}  # fmt: skip
+            chunk = chunk[1:]
+        chunks[:0] = [[index] for index in chunk]
+
+
+def _chunks(rows: Sequence[dict], num_workers: int) -> list[list[int]]:
+    """Row numbers in small same-domain groups, programs first because they take longest."""
+    chunks = []
+    for domain in ("code", "math"):
+        numbers = [i for i, row in enumerate(rows) if row["domain"] == domain]
+        size = max(1, min(_CHUNK_ROWS[domain], -(-len(numbers) // num_workers)))
+        chunks += [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    return chunks
+
+
+def _collect(workers: list["_WorkerProcess"], results: list) -> list[list[int]]:
+    """Take finished rows from the workers; returns the unfinished chunks of failed workers."""
+    poll = select.poll()
+    busy = {worker.replies: worker for worker in workers if worker.pending}
+    for replies in busy:
+        poll.register(replies, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(1000)}
+    lost = []
+    for fd, worker in busy.items():
+        alive = worker.receive(results) if fd in ready else time.monotonic() < worker.deadline
+        if not alive:
+            lost.append(worker.pending)
+            worker.restart()
+    return [chunk for chunk in lost if chunk]
+
+
+class _WorkerProcess:
+    """One worker and the rows it has not answered yet."""
+
+    def __init__(self, isolated: bool) -> None:
+        self._isolated = isolated
+        self._start()
+
+    def _start(self) -> None:
+        # Only what a dynamically linked interpreter may need passes from our environment.
+        environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
+        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
+        command += ["isolated"] if self._isolated else []
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        self.replies = self._process.stdout.fileno()
+        self.pending: list[int] = []
+        self._buffer = bytearray()
+
+    def send(self, chunk: list[int], rows: Sequence[dict]) -> None:
+        """Hand over rows; the worker must answer each in the time its limits allow."""
+        self.pending, self._seconds = list(chunk), [_longest(rows[i]) for i in chunk]
+        data = json.dumps([rows[i] for i in chunk]).encode()
+        try:
+            self._process.stdin.write(LENGTH.pack(len(data)) + data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died: `receive` finds out
+        self.deadline = time.monotonic() + self._seconds[0]
+
+    def receive(self, results: list) -> bool:
+        """Store the replies that have come; False when the worker is gone.
+
+        Raises:
+            SandboxUnavailable: the worker refuses to run programs on this machine.
+        """
+        data = os.read(self.replies, 1 << 20)
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                break
+            reply = json.loads(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]
+            if "refused" in reply:
+                raise SandboxUnavailable(reply["refused"])
+            results[self.pending.pop(0)] = reply
+            self._seconds.pop(0)
+            self.deadline = time.monotonic() + (self._seconds[0] if self._seconds else 0.0)
+        return bool(data)
+
+    def restart(self) -> None:
+        """Replace the process by a new one."""
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """Kill the process; its sandbox dies with it."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+def _longest(row: dict) -> float:
+    """Wall seconds after which a worker that has not answered this row must be broken."""
+    if row["domain"] == "math":
+        return _MATH_SECONDS
+    tests = row.get("tests")
+    return 60.0 + 25.0 * float(row.get("time_limit") or 6.0) * (len(tests or []) + 1)
+
+
+def check_row(row: object, where: str) -> None:
+    """Raise RowError unless `row` is `{"id","domain":"math","response","gold"}` or
+    `{"id","domain":"code","response" or "program","mode","entry_point","tests"}`.
+
+    Tests that are empty or make no sense are not malformed: their verdict is `invalid_problem`.
+    """
+    if not isinstance(row, dict):
+        raise RowError(f"{where}: not a JSON object")
+    domain = row.get("domain")
+    if domain not in ("math", "code"):
+        raise RowError(f"{where}: domain is {domain!r}: must be 'math' or 'code'")
+    answers = ("response",) if domain == "math" else ("response", "program")
+    if not any(isinstance(row.get(name), str) for name in answers):
+        raise RowError(f"{where}: no text in {' or '.join(answers)}")
+    needed = ("id", "gold") if domain == "math" else ("id", "mode", "tests")
+    for name in needed:
+        if name not in row:
+            raise RowError(f"{where}: {name!r} is missing")
+    for name in ("time_limit", "memory_mb"):
+        value = row.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6
+        ):
+            raise RowError(f"{where}: {name} is {value!r}: must be a positive number")
+
+
+_shared: dict[int, Verifier] = {}
+
+
+def shared_verifier() -> Verifier:
+    """The verifier of this process (one per process id: a forked child makes its own)."""
+    if os.getpid() not in _shared:
+        _shared[os.getpid()] = Verifier()
+        atexit.register(_shared[os.getpid()].close)
+    return _shared[os.getpid()]
+
+
+def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list[Verdict]:
+    """Judge one response per problem row, with the shared verifier of this process.
+
+    Args:
+        problems: problem rows (`ace_lib.problems`), one per response.
+        responses: full responses; see `ace_lib.prompts.full_response`.
+    """
+    names = ("id", "domain", "gold", "mode", "entry_point", "tests", "time_limit", "memory_mb",
+             "comparer")  # fmt: skip
+    rows = [
+        {**{name: problem[name] for name in names if name in problem}, "response": response}
+        for problem, response in zip(problems, responses, strict=True)
+    ]
+    return shared_verifier().verify(rows)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `ace verify`."""
+    parser.add_argument("input", type=Path, metavar="IN.jsonl[.gz]", help="rows to judge")
+    parser.add_argument("output", type=Path, metavar="OUT.jsonl[.gz]", help="where verdicts go")
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--isolated", action="store_true", help="a process for every test")
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
+    try:
+        if arguments.workers is not None and arguments.workers < 1:
+            raise AceError(f"--workers is {arguments.workers}: must be at least 1")
+        rows = list(_read_rows(arguments.input))
+        with (
+            _atomic_text(arguments.output) as out,
+            Verifier(arguments.workers, arguments.isolated) as verifier,
+        ):
+            for start in range(0, len(rows), 4096):
+                for verdict in verifier.verify(rows[start : start + 4096]):
+                    out.write(json.dumps(asdict(verdict)) + "\n")
+    except (AceError, OSError) as error:
+        print(f"ace verify: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read_rows(path: Path) -> Iterator[dict]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RowError(f"{path}, line {number}: not JSON ({error})") from error
+        check_row(row, f"{path}, line {number}")
+        yield row
+
+
+def _lines(path: Path) -> Iterable[str]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile) as error:
+        raise RowError(f"{path}: cannot be read as text ({error})") from error
+
+
+@contextmanager
+def _atomic_text(path: Path) -> Iterator[object]:
+    """A text file that takes its name only when the block ends without an error."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(name, "wt", encoding="utf-8") as out:
+            yield out
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
