@@ -179,6 +179,26 @@ def pass_at_k(table: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0)
     return _points(values.mean(), low, high, scores)
 
 
+def pass_at_k_difference(
+    before: pd.DataFrame, after: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0
+) -> Estimate:
+    """pass@k of `after` minus `before`, paired by problem, bootstrap over problems; in points.
+
+    Raises:
+        ValueError: no problem has k judged samples in both tables.
+    """
+    sides = [problem_scores(table) for table in (before, after)]
+    sides = [scores[scores["judged"] >= k] for scores in sides]
+    common = sides[0].index.intersection(sides[1].index)
+    if common.empty:
+        raise ValueError(f"pass@{k} needs problems with {k} judged samples in both tables")
+    first, second = (scores.loc[common] for scores in sides)
+    values = pass_at_k_of_counts(second["judged"].to_numpy(), second["passed"].to_numpy(), k)
+    values = values - pass_at_k_of_counts(first["judged"].to_numpy(), first["passed"].to_numpy(), k)
+    low, high = bootstrap_mean_interval(values, num_draws, seed)
+    return _points(values.mean(), low, high, first)
+
+
 def bootstrap_mean_interval(
     values: np.ndarray, num_draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

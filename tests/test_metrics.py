@@ -110,6 +110,17 @@ def test_standard_error_predicts_the_spread_of_repeated_benchmarks() -> None:
     assert fixed == pytest.approx(100 * math.sqrt(1 / 6 / 4 / 30), rel=0.1)
 
 
+def test_pass_at_all_samples_differs_by_problems_won_minus_problems_lost() -> None:
+    before = table_of({"a": [0, 0], "b": [1, 0], "c": [0, 0], "d": [1, 1]})
+    after = table_of({"a": [0, 1], "b": [0, 0], "c": [1, 1], "d": [1, 0]})
+    change = metrics.pass_at_k_difference(before, after, k=2)
+    won, lost = metrics.newly_solved(before, after), metrics.newly_solved(after, before)
+    assert (won, lost) == (["a", "c"], ["b"])
+    assert change.avg == pytest.approx(100 * (len(won) - len(lost)) / 4)
+    same = metrics.pass_at_k_difference(before, before, k=1)
+    assert (same.avg, same.low, same.high) == (0, 0, 0)
+
+
 def test_pairing_sees_a_small_gain_that_separate_intervals_hide() -> None:
     rng = np.random.default_rng(3)
     rates = rng.random(60)

@@ -1,0 +1,267 @@
+"""The rows of the claims ledger: published numbers, the rule in one line, and the rule in code."""
+
+from __future__ import annotations
+
+from ace_lib.claims import Claim, Evidence, NoData, Part, about_zero, gain
+
+FLAT_MARGIN = 5.0  # points; "barely moves" and "flat" mean: the interval stays within this
+COLLAPSE_RATIO = 2.0  # entropy below half of the on-policy run's counts as collapse
+
+
+def scaling(evidence: Evidence) -> list[Part]:
+    """Prompts (a) against responses per prompt (b), unless the sets cannot separate them."""
+    fit = evidence.json("04_scale_sft_data", "scaling.json")["fit"]
+    low, high = fit["intervals"]["a_minus_b"]
+    return [
+        Part("a − b", fit["a"] - fit["b"], low, high, unit="points per standard deviation",
+             at_least=0, usable=fit["identifiable"])
+    ]  # fmt: skip
+
+
+def epochs(evidence: Evidence) -> list[Part]:
+    """Gain of the last epoch but one over the first, and the change in the last epoch."""
+    rows = evidence.json("05_train_sft", "sft.json")["epochs"]
+    if len(rows) < 3:
+        raise NoData(f"05_train_sft measured {len(rows)} epochs, three are needed")
+    sides = [("05_train_sft", row["samples"]) for row in (rows[0], rows[-2], rows[-1])]
+    first, before_last, last = rows[0]["epoch"], rows[-2]["epoch"], rows[-1]["epoch"]
+    return [
+        gain(f"epoch {before_last} − epoch {first}", evidence.paired(sides[0], sides[1])),
+        about_zero(
+            f"epoch {last} − epoch {before_last}", evidence.paired(sides[1], sides[2]), FLAT_MARGIN
+        ),
+    ]
+
+
+def temperature(evidence: Evidence) -> list[Part]:
+    """The chosen temperature against every other one that was trained."""
+    step = "07_sweep_temperature"
+    data = evidence.json(step, "temperature.json")
+    chosen = [row for row in data["runs"] if row["temperature"] == data["chosen"]]
+    others = [row for row in data["runs"] if row["temperature"] != data["chosen"]]
+    if not chosen or not others:
+        raise NoData(f"{step} trained no run at the chosen temperature and another one")
+    return [
+        gain(
+            f"T = {data['chosen']} − T = {other['temperature']}",
+            evidence.paired((step, other["samples"]), (step, chosen[0]["samples"])),
+        )
+        for other in others
+    ]
+
+
+def synergy(evidence: Evidence) -> list[Part]:
+    """Gap strong − weak after RL, and how much narrower it is than before."""
+    effects = evidence.json("10_relate_sft_and_rl", "relation.json")["effects"]
+    return [
+        gain("gap after RL", effects["gap_after"]),
+        gain("gap before − gap after", effects["narrowing"]),
+    ]
+
+
+def pass_at_k(evidence: Evidence) -> list[Part]:
+    """RL − SFT at the smallest and the largest k, and the number of problems newly solved."""
+    data = evidence.json("10_relate_sft_and_rl", "relation.json")
+    curve = sorted(data["pass_at_k"]["difference"], key=lambda row: row["k"])
+    return [gain(f"pass@{row['k']}, RL − SFT", row) for row in curve]
+
+
+def ablation(key: str, *effects: str):
+    """Rule for an ablation of notebook 09: every named effect is positive."""
+
+    def parts(evidence: Evidence) -> list[Part]:
+        found = evidence.json("09_compare_stages", "ablations.json")[key]["effects"]
+        return [gain(name, found[name]) for name in effects]
+
+    return parts
+
+
+def on_policy(evidence: Evidence) -> list[Part]:
+    """Entropy with one update per batch over entropy with four, at the end of training."""
+    effects = evidence.json("09_compare_stages", "ablations.json")["on_policy"]["effects"]
+    ratio = effects["entropy ratio, 1 update over 4"]
+    return [
+        Part("entropy ratio, 1 update over 4", ratio["avg"], ratio["low"], ratio["high"],
+             n=ratio["n"], unit="ratio", at_least=COLLAPSE_RATIO, refuted_below=1.0)
+    ]  # fmt: skip
+
+
+def math_to_code(evidence: Evidence) -> list[Part]:
+    """Code benchmarks from before the first to after the last math-only stage."""
+    return [gain("code, math-only RL − SFT", evidence.stage_gain("math_8k", "math_24k", "code"))]
+
+
+def code_rl(evidence: Evidence) -> list[Part]:
+    """Both domains from before to after the two code stages."""
+    math_change = evidence.stage_gain("code_24k", "code_32k", "math")
+    return [
+        gain("code, after − before code RL", evidence.stage_gain("code_24k", "code_32k", "code")),
+        about_zero("math, after − before code RL", math_change, FLAT_MARGIN),
+    ]
+
+
+def final(evidence: Evidence) -> list[Part]:
+    """Final model against the SFT model, both domains."""
+    return [
+        gain(f"{domain}, final − SFT", evidence.stage_gain("math_8k", "math_32k", domain))
+        for domain in ("math", "code")
+    ]
+
+
+def stage(*names: str) -> tuple[str, ...]:
+    """Run names of RL stages."""
+    return tuple(f"08_train_rl_stage-{name}" for name in names)
+
+
+ABLATIONS = ("09_compare_stages",)
+RELATION = ("10_relate_sft_and_rl",)
+POSITIVE = "95 % interval of the paired difference above 0; contradicted when wholly below 0"
+
+LEDGER = (
+    Claim(
+        "scaling",
+        "More prompts help SFT more than more responses per prompt.",
+        (("a (prompts), b (responses)", "4.831 > 2.635", "Q"), ("R²", "0.989", "Q")),
+        "interval of a − b above 0, provided the condition number lets a and b be separated",
+        ("04_scale_sft_data",),
+        scaling,
+    ),
+    Claim(
+        "epochs",
+        "SFT improves up to epoch 5 and is flat from there.",
+        (("accuracy over epochs 1–6", "rises to 5, then flat (curve)", "Q"),),
+        "first epoch to last but one: interval above 0; last epoch: interval within ±5 points",
+        ("05_train_sft",),
+        epochs,
+    ),
+    Claim(
+        "temperature",
+        "RL works best at the temperature whose adjusted entropy is about 0.3.",
+        (
+            ("AIME24 at T 0.6, entropy 0.15", "64.6", "P"),
+            ("AIME24 at T 0.85, entropy 0.26→0.38", "67.6", "P"),
+            ("AIME24 at T 1.0, entropy 0.40→0.22", "65.3", "P"),
+        ),
+        "chosen T minus every other trained T: " + POSITIVE,
+        ("07_sweep_temperature",),
+        temperature,
+    ),
+    Claim(
+        "synergy",
+        "A stronger SFT start ends higher after the same RL, and the gap narrows.",
+        (("AIME24 gap v7 − v5, before → after RL", "6.6 → 1.6", "Q"),),
+        "gap after RL above 0 and narrowing above 0 (95 % intervals over problems)",
+        RELATION,
+        synergy,
+    ),
+    Claim(
+        "warmup",
+        "Skipping the short 8K warm-up stage ends worse.",
+        (("AIME25 with / without the 8K stage", "56.7 / 51.8", "P"),),
+        "with − without, same number of updates: " + POSITIVE,
+        ABLATIONS,
+        ablation("warmup", "with − without warm-up"),
+    ),
+    Claim(
+        "overlong",
+        "Masking truncated samples helps at short lengths and hurts at the full length.",
+        (
+            ("32K, AIME24 mask on / off", "70.2 / 71.4", "P"),
+            ("32K, LCB v6 mask on / off", "45.1 / 48.0", "P"),
+            ("share overlong at the start of 8K", "about 30 %", "P"),
+        ),
+        "on − off at the short length above 0 and off − on at the full length above 0",
+        ABLATIONS,
+        ablation("overlong", "on − off, short length", "off − on, full length"),
+    ),
+    Claim(
+        "math→code",
+        "Math-only RL lifts code as well.",
+        (("7B, LCB v5", "37.6 → 44.4", "V"), ("7B, LCB v6", "34.1 → 37.6", "V")),
+        "code benchmarks, after − before the three math stages: " + POSITIVE,
+        stage("math_8k", "math_24k"),
+        math_to_code,
+    ),
+    Claim(
+        "code-RL",
+        "Code RL lifts code while math barely moves.",
+        (
+            ("7B, LCB v5", "44.4 → 51.8", "V"),
+            ("7B, AIME24", "65.9 → 66.9", "V"),
+            ("7B, AIME25", "52.5 → 51.7", "V"),
+        ),
+        "code gain above 0 and math change within ±5 points (95 % intervals)",
+        stage("code_24k", "code_32k"),
+        code_rl,
+    ),
+    Claim(
+        "math-first",
+        "Code RL from the math-RL checkpoint beats code RL from SFT.",
+        (("7B, LCB over code-RL steps", "above throughout (curve)", "V"),),
+        "code, from math RL − from SFT, same code-RL budget: " + POSITIVE,
+        ABLATIONS,
+        ablation("math_first", "math first − code alone"),
+    ),
+    Claim(
+        "on-policy",
+        "Several updates per batch collapse the entropy.",
+        (("2 or 4 updates per batch", "collapse within about 100 steps", "V"),),
+        "entropy of 1 update over that of 4, last third of steps: interval above 2 (below half "
+        "is collapse); contradicted when wholly below 1",
+        ABLATIONS,
+        on_policy,
+    ),
+    Claim(
+        "hard-data",
+        "Late stages want hard prompts only.",
+        (
+            ("24K stage AIME24 full/easy/medium/hard", "63.3 / 64.4 / 65.3 / 65.9", "V"),
+            ("24K stage AIME25 full/easy/medium/hard", "51.1 / 50.8 / 51.9 / 52.5", "V"),
+        ),
+        "hard − easy prompts, same number of updates: " + POSITIVE,
+        ABLATIONS,
+        ablation("hard_data", "hard − easy"),
+    ),
+    Claim(
+        "length-order",
+        "8K→16K→24K ends above starting long.",
+        (("7B, AIME over steps", "8→16→24K above 16→24K and 24K (curve)", "V"),),
+        "growing − long from the start, same number of updates: " + POSITIVE,
+        ABLATIONS,
+        ablation("length_order", "growing − long from the start"),
+    ),
+    Claim(
+        "pass@k",
+        "RL is above SFT at every k and solves problems SFT never does.",
+        (
+            ("AIME25 gain, k = 8 → k = 128", "8.3 → 1.2", "Q"),
+            ("LCB v6 gain at k = 128", "5", "Q"),
+            ("newly solved, LCB v5 and v6", "more than 10 each", "Q"),
+        ),
+        "RL − SFT above 0 at every measured k (paired bootstrap); contradicted when wholly "
+        "below 0 at any k",
+        RELATION,
+        pass_at_k,
+    ),
+    Claim(
+        "noise",
+        "Wrong rewards hurt: false negatives stall training, false positives collapse it.",
+        (("training curves", "stall / collapse (curve)", "V"),),
+        "clean − noisy reward: " + POSITIVE,
+        (),
+        None,
+    ),
+    Claim(
+        "final",
+        "The whole recipe lifts the SFT model far on math and code.",
+        (
+            ("AIME24, SFT-7B → 1.1-7B", "62.0 → 72.6", "V"),
+            ("AIME25, SFT-7B → 1.1-7B (conclusion prints 63.2)", "48.4 → 64.8", "V"),
+            ("LCB v5, SFT-7B → 1.1-7B (conclusion prints 52.8)", "48.8 → 57.2", "V"),
+            ("LCB v6, SFT-7B → 1.1-7B", "43.8 → 52.1", "V"),
+        ),
+        "final − SFT on math and on code: " + POSITIVE,
+        stage("math_8k", "math_32k"),
+        final,
+    ),
+)
