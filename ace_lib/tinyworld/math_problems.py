@@ -113,7 +113,7 @@ def _greatest_common_divisor(level: int, rng: random.Random) -> tuple[str, list[
     first, second = left, right
     operands: list[Operand] = [left, right]
     while second:
-        steps.append(("mod", operands[-2], operands[-1]))
+        steps.append(("%", operands[-2], operands[-1]))
         operands.append(f"#{len(steps) - 1}")
         first, second = second, first % second
     if len(steps) != level:
@@ -128,21 +128,21 @@ def _remainder(level: int, rng: random.Random) -> tuple[str, list[Step]]:
     large = rng.randint(10, 90)
     if level == 1:
         large = rng.randint(13, LARGEST_VALUE)
-        expression, steps = f"{large}", [("mod", large, modulus)]
+        expression, steps = f"{large}", [("%", large, modulus)]
     elif level == 2:
         other = rng.randint(10, 90)
         expression = f"{large} + {other}"
-        steps = [("+", large, other), ("mod", "#0", modulus)]
+        steps = [("+", large, other), ("%", "#0", modulus)]
     elif level == 3:
         expression = f"{small[0]} * {small[1]} + {large}"
-        steps = [("*", small[0], small[1]), ("+", "#0", large), ("mod", "#1", modulus)]
+        steps = [("*", small[0], small[1]), ("+", "#0", large), ("%", "#1", modulus)]
     else:
         expression = f"{small[0]} * {small[1]} + {small[2]} * {small[3]}"
         steps = [("*", small[0], small[1]), ("*", small[2], small[3]), ("+", "#0", "#1")]
         if level == 5:
             expression += f" - {small[1]}"
             steps.append(("-", "#2", small[1]))
-        steps.append(("mod", f"#{level - 2}", modulus))
+        steps.append(("%", f"#{level - 2}", modulus))
     form = rng.choice(
         ["Find the remainder when {} is divided by {}.", "What is {} modulo {}?"],
     )

@@ -1,0 +1,194 @@
+"""Rebuild the tiny world's base model: ``python -m ace_lib.tinyworld.build_base_model OUT``.
+
+Trains the tokenizer, then a Qwen2 model from nothing on `corpus` with Muon for the matrices and
+AdamW for the rest.  Interrupted, the same command goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from ace_lib import prompts
+from ace_lib.tinyworld import corpus, pool
+from ace_lib.tinyworld.teacher import teacher_responses
+
+VOCABULARY_SIZE = 640
+SEQUENCE_LENGTH = 128
+BATCH_SIZE = 64
+MUON_LEARNING_RATE = 0.02
+ADAMW_LEARNING_RATE = 3e-3
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# Instruction sentences never vary: one token each keeps the tiny world's sequences short.
+INSTRUCTIONS = (
+    prompts.SYSTEM,
+    prompts.MATH_SUFFIX,
+    prompts.CODE_SUFFIX,
+    *prompts.STARTER_SUFFIX.split("{starter_code}"),
+)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
+)
+
+
+def training_texts(count: int, seed: int) -> Iterator[str]:
+    """Yield text of every kind that the recipe will show to the tokenizer."""
+    rng = random.Random(f"tokenizer/{seed}")
+    for index in range(count):
+        yield corpus.document(rng)
+        domain = rng.choice(("math", "code"))
+        topic = rng.choice(pool.TOPICS if domain == "math" else pool.FORMATS)
+        problem = pool.make_problem(domain, topic, rng.randint(1, 5), rng)
+        yield f"system\nuser\n{problem['prompt']}\nassistant\n{problem['starter_code']}"
+        yield teacher_responses(problem, 1, index)[0]
+
+
+def build_tokenizer(seed: int) -> Qwen2Tokenizer:
+    """Train the byte-level BPE tokenizer with ChatML, think tags and instruction tokens."""
+    special = [END_OF_TEXT, TURN_START, TURN_END]
+    words = ["<think>", "</think>", *INSTRUCTIONS]
+    bare = Qwen2Tokenizer()  # for its pre-tokenizer, which makes every digit a token
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = bare.backend_tokenizer.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE - len(special) - len(words),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    trained.train_from_iterator(training_texts(4000, seed), trainer)
+    learned = json.loads(trained.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(merge) for merge in learned["merges"]],
+        unk_token=END_OF_TEXT,
+        eos_token=TURN_END,
+        pad_token=END_OF_TEXT,
+        additional_special_tokens=[TURN_START],
+        model_max_length=512,
+        padding_side="left",
+    )
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
+    """Make the untrained model: 0.8 M parameters, head size 32, RoPE base 10,000."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def batches(tokenizer: Qwen2Tokenizer, seed: int, start: int) -> Iterator[torch.Tensor]:
+    """Yield packed batches (BATCH_SIZE, SEQUENCE_LENGTH); batch ``i`` depends on ``i`` only."""
+    needed = BATCH_SIZE * SEQUENCE_LENGTH
+    index = start
+    while True:
+        rng = random.Random(f"corpus/{seed}/{index}")
+        ids: list[int] = []
+        while len(ids) < needed:
+            texts = [corpus.document(rng) for _ in range(100)]
+            for encoded in tokenizer(texts)["input_ids"]:
+                ids += [*encoded, tokenizer.pad_token_id]
+        yield torch.tensor(ids[:needed]).view(BATCH_SIZE, SEQUENCE_LENGTH)
+        index += 1
+
+
+def optimizers(model: Qwen2ForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings, norms and biases."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    muon = torch.optim.Muon(matrices, lr=MUON_LEARNING_RATE, weight_decay=0.01)
+    adamw = torch.optim.AdamW(others, lr=ADAMW_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
+    return [muon, adamw]
+
+
+def learning_rate_factor(step: int, num_steps: int) -> float:
+    """Warm up over 50 steps, then fall along a cosine to 2 %."""
+    warm = min(1.0, (step + 1) / 50)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps))))
+
+
+def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> None:
+    """Train for ``num_steps`` batches of 8,192 tokens and save bf16 safetensors to ``out``."""
+    checkpoint = out.with_suffix(".checkpoint.pt")
+    tokenizer = build_tokenizer(seed)
+    model = build_model(tokenizer, seed)
+    trained = optimizers(model)
+    step = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(trained, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step = state["step"]
+    started, first = time.perf_counter(), step
+    base_rates = [MUON_LEARNING_RATE, ADAMW_LEARNING_RATE]
+    for input_ids in batches(tokenizer, seed, step):
+        if step >= num_steps:
+            break
+        for optimizer, rate in zip(trained, base_rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * learning_rate_factor(step, num_steps)
+        loss = model(input_ids=input_ids, labels=input_ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in trained:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        step += 1
+        if step % 20 == 0:
+            seconds = (time.perf_counter() - started) / (step - first)
+            print(json.dumps({"step": step, "loss": round(loss.item(), 4), "s/step": round(seconds, 3)}), flush=True)
+        if step % checkpoint_every == 0:
+            state = {"model": model.state_dict(), "step": step}
+            torch.save(state | {"optimizers": [o.state_dict() for o in trained]}, checkpoint)
+            save(model, tokenizer, out)
+    save(model, tokenizer, out)
+
+
+def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
+    """Write model (bf16) and tokenizer as a `transformers` folder."""
+    copied = Qwen2ForCausalLM(model.config)
+    copied.load_state_dict(model.state_dict())
+    copied.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def main() -> None:
+    """Parse the command line and pretrain."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--num-steps", type=int, default=2400, help="batches of 8,192 tokens")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint-every", type=int, default=200)
+    arguments = parser.parse_args()
+    pretrain(arguments.out, arguments.num_steps, arguments.seed, arguments.checkpoint_every)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Pretraining text of the tiny base model: arithmetic facts, a textbook, short programs.
+
+It plays the part of Qwen2.5-Math's corpus.  The base model learns single arithmetic steps and how
+easy problems (levels 1 to 3) are worked; the chat format, the styles of reasoning and harder
+compositions are left for SFT and RL.
+"""
+
+from __future__ import annotations
+
+import random
+
+from ace_lib.tinyworld import code_problems
+from ace_lib.tinyworld.math_problems import LARGEST_VALUE, TOPICS, make_math_problem
+from ace_lib.tinyworld.teacher import math_lines, plan
+
+TEXTBOOK_LEVELS = (1, 2, 3)
+
+
+def fact(rng: random.Random) -> str:
+    """Write one arithmetic fact in the range of numbers that problems use."""
+    kind = rng.choice("++--**/%<")
+    if kind == "+":
+        left = rng.randint(0, LARGEST_VALUE)
+        right = rng.randint(0, max(1, LARGEST_VALUE - left))
+        return f"{left}+{right}={left + right}"
+    if kind == "-":
+        left = rng.randint(0, LARGEST_VALUE)
+        right = rng.randint(0, left)
+        return f"{left}-{right}={left - right}"
+    if kind == "%":
+        left = rng.randint(0, LARGEST_VALUE)
+        right = rng.randint(2, 12) if rng.random() < 0.6 else rng.randint(2, 120)
+        return f"{left}%{right}={left % right}"
+    if kind == "<":
+        left, right = sorted((rng.randint(0, 120), rng.randint(1, 120)))
+        return f"{left}<{right + (left == right)}"
+    right = rng.randint(2, 13)
+    left = rng.randint(1, LARGEST_VALUE // right)
+    product = left * right
+    if kind == "/":
+        return f"{product}/{right}={left}"
+    return f"{left}*{right}={product}" if rng.random() < 0.5 else f"{right}*{left}={product}"
+
+
+def fact_line(rng: random.Random) -> str:
+    """Write a few facts the way worked solutions list their steps."""
+    return "\n".join(fact(rng) for _ in range(rng.randint(2, 6)))
+
+
+def textbook_problem(rng: random.Random) -> str:
+    """Write an easy math problem with its worked solution, in prose, not in chat format."""
+    problem = make_math_problem(rng.choice(TOPICS), rng.choice(TEXTBOOK_LEVELS), rng)
+    lines, answer = math_lines(problem["blueprint"], 0.0, False, rng)
+    return "\n".join(["Problem: " + problem["prompt"], "Solution:", *lines, f"Answer: {answer}"])
+
+
+def program_with_comment(rng: random.Random) -> str:
+    """Write an easy program under a comment that says what it does, sometimes with its plan."""
+    task = code_problems.draw_task(rng.choice(TEXTBOOK_LEVELS), rng)
+    mode = rng.choice(code_problems.FORMATS)
+    name = rng.choice(code_problems.FUNCTION_NAMES)
+    words = f"Plan:\n{plan(task)}\n" if rng.random() < 0.5 else ""
+    return f"# {code_problems.describe(task)}\n{words}{code_problems.program(task, mode, name)}"
+
+
+def document(rng: random.Random) -> str:
+    """Draw one document: facts 40 %, textbook 30 %, programs 30 % of the documents."""
+    return rng.choices((fact_line, textbook_problem, program_with_comment), (4, 3, 3))[0](rng)

@@ -1,0 +1,255 @@
+"""Problem sets of the tiny world: held-out benchmarks, and a raw pool with planted defects."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+import zlib
+
+from ace_lib.tinyworld.code_problems import FORMATS, make_code_problem
+from ace_lib.tinyworld.math_problems import TOPICS, make_math_problem
+from ace_lib.tinyworld.teacher import with_bug
+from ace_lib.tinyworld import code_problems
+
+# Stand-ins, named for what they stand in for: domain, levels, number of problems.
+BENCHMARKS = {
+    "tiny-aime24": ("math", (2, 3, 4, 5), 100),
+    "tiny-aime25": ("math", (2, 3, 4, 5), 100),
+    "tiny-math500": ("math", (1, 2, 3, 4, 5), 200),
+    "tiny-lcb5": ("code", (2, 3, 4, 5), 100),
+    "tiny-lcb6": ("code", (2, 3, 4, 5), 100),
+    "tiny-evalplus": ("code", (1, 2, 3), 100),
+}
+# Share of the raw pool that gets each defect (ours).
+DEFECT_RATES = {
+    "math": {
+        "sub_questions": 0.02,
+        "multiple_choice": 0.02,
+        "long_answer": 0.02,
+        "proof": 0.02,
+        "non_english": 0.02,
+        "figure": 0.02,
+        "brief": 0.02,
+        "duplicate": 0.03,
+        "near_duplicate": 0.03,
+        "leak_verbatim": 0.02,
+        "leak_edited": 0.02,
+        "wrong_label": 0.03,
+    },
+    "code": {
+        "duplicate": 0.03,
+        "near_duplicate": 0.03,
+        "leak_verbatim": 0.02,
+        "leak_edited": 0.02,
+        "weak_tests": 0.03,
+        "wrong_tests": 0.03,
+    },
+}
+
+
+def make_problem(domain: str, topic: str, level: int, rng: random.Random) -> dict:
+    """Draw one problem row.
+
+    Args:
+        domain: "math" or "code".
+        topic: for math one of the papers' four topics, for code "call" or "stdin".
+        level: 1 (one step) to 5.
+        rng: source of randomness; equal states give equal problems.
+
+    Returns:
+        A problem row with a ``blueprint`` that only the teacher may read.
+    """
+    make = make_math_problem if domain == "math" else make_code_problem
+    row = {"mode": "", "entry_point": "", "starter_code": "", "tests": [], "time_limit": 2.0}
+    row |= make(topic, level, rng)
+    digest = zlib.crc32(repr((row["prompt"], row["tests"])).encode())
+    return {"id": f"{domain}-{topic}-{level}-{digest:08x}", **row, "source": "tinyworld"}
+
+
+def _topics(domain: str) -> tuple[str, ...]:
+    return TOPICS if domain == "math" else FORMATS
+
+
+def benchmark(name: str) -> list[dict]:
+    """Return the problems of a held-out benchmark, the same on every call.
+
+    Raises:
+        KeyError: ``name`` is not in `BENCHMARKS`.
+    """
+    return copy.deepcopy(_benchmark_rows(name))
+
+
+@functools.cache
+def _benchmark_rows(name: str) -> list[dict]:
+    domain, levels, size = BENCHMARKS[name]
+    rng = random.Random(f"benchmark/{name}")
+    rows: dict[str, dict] = {}
+    while len(rows) < size:
+        row = make_problem(domain, rng.choice(_topics(domain)), rng.choice(levels), rng)
+        rows.setdefault(row["prompt"], row | {"source": name})
+    return list(rows.values())
+
+
+def raw_pool(num_math: int, num_code: int, seed: int) -> list[dict]:
+    """Return a raw pool as one would scrape it, defects included, in random order.
+
+    Args:
+        num_math: number of math rows.
+        num_code: number of code rows.
+        seed: equal seeds give equal pools.
+
+    Returns:
+        Problem rows with the extra key ``planted``: "" or the name of the row's defect.  Curation
+        must not read it except to score itself.
+    """
+    rng = random.Random(f"pool/{seed}")
+    rows: list[dict] = []
+    for domain, size in (("math", num_math), ("code", num_code)):
+        clean = _draw_clean_problems(domain, size, rng)
+        rows += [_plant(row, clean, rng) for row in clean]
+    rng.shuffle(rows)
+    return [row | {"id": f"pool-{index:06d}"} for index, row in enumerate(rows)]
+
+
+def _draw_clean_problems(domain: str, size: int, rng: random.Random) -> list[dict]:
+    """Draw problems that differ from each other and from every benchmark problem.
+
+    So each duplicate and each leak of the pool is a planted one, and curation can be scored.
+    """
+    held_out = {row["prompt"] for name in BENCHMARKS for row in _benchmark_rows(name)}
+    rows: dict[str, dict] = {}
+    while len(rows) < size:
+        level = rng.choices((1, 2, 3, 4, 5), (1, 2, 2, 2, 2))[0]
+        row = make_problem(domain, rng.choice(_topics(domain)), level, rng)
+        if row["prompt"] not in held_out:
+            rows.setdefault(row["prompt"], row | {"planted": ""})
+    return list(rows.values())
+
+
+def _plant(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    rates = DEFECT_RATES[row["domain"]]
+    kind = rng.choices(("", *rates), (1 - sum(rates.values()), *rates.values()))[0]
+    if not kind:
+        return row
+    row = copy.deepcopy(row) | {"planted": kind}
+    return _DEFECTS[kind](row, clean, rng)
+
+
+def _sub_questions(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    other = rng.choice(clean)["prompt"]
+    return row | {"prompt": f"(a) {row['prompt']} (b) {other}"}
+
+
+def _multiple_choice(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    gold = int(row["gold"])
+    options = [gold, gold + 1, gold + 3, gold + 10]
+    rng.shuffle(options)
+    listed = " ".join(f"({letter}) {option}" for letter, option in zip("ABCD", options, strict=True))
+    return row | {"prompt": f"{row['prompt']} {listed}", "gold": "ABCD"[options.index(gold)]}
+
+
+def _long_answer(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    terms = " + ".join(f"{rng.randint(2, 99)}x^{{{power}}}" for power in range(24, 1, -1))
+    return row | {"prompt": f"Expand the polynomial whose roots solve this. {row['prompt']}", "gold": terms}
+
+
+def _proof(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return row | {"prompt": f"Prove that the result is {row['gold']}. {row['prompt']}"}
+
+
+def _non_english(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    a, b = rng.randint(10, 99), rng.randint(10, 99)
+    text = rng.choice(
+        [
+            f"小明有{a}个苹果，小红有{b}个苹果。他们一共有多少个苹果？",
+            f"¿Cuál es la suma de los números {a} y {b}, si después se resta el número dos?",
+            f"Сколько будет, если к числу {a} прибавить число {b}?",
+        ]
+    )
+    return row | {"prompt": text, "gold": str(a + b - (2 if "suma" in text else 0))}
+
+
+def _figure(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return row | {"prompt": f"As shown in the figure, the numbers are marked. {row['prompt']}"}
+
+
+def _brief(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return row | {"prompt": rng.choice(["Find x.", "Compute.", "What is y?", "Solve it."])}
+
+
+def _duplicate(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return copy.deepcopy(rng.choice(clean)) | {"planted": "duplicate"}
+
+
+def _near_duplicate(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    other = copy.deepcopy(max(rng.sample(clean, 3), key=lambda row: len(row["prompt"])))
+    prompt = rng.choice(["Please answer: {}", "{} Show your work.", "Here is a task. {}"])
+    return other | {"prompt": prompt.format(other["prompt"]), "planted": "near_duplicate"}
+
+
+def _leak(row: dict, rng: random.Random, edited: bool) -> dict:
+    names = [name for name, (domain, _, _) in BENCHMARKS.items() if domain == row["domain"]]
+    leaked = copy.deepcopy(rng.choice(_benchmark_rows(rng.choice(names))))
+    prompt = leaked["prompt"]
+    if edited:
+        prompt = rng.choice(["  {}", "{} Answer with care.", "Question from a contest: {}"]).format(
+            prompt.upper() if rng.random() < 0.3 and row["domain"] == "math" else prompt
+        )
+    kind = "leak_edited" if edited else "leak_verbatim"
+    return leaked | {"prompt": prompt, "planted": kind, "source": "tinyworld"}
+
+
+def _leak_verbatim(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return _leak(row, rng, edited=False)
+
+
+def _leak_edited(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return _leak(row, rng, edited=True)
+
+
+def _wrong_label(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    return row | {"gold": str(int(row["gold"]) + rng.choice((-3, -1, 1, 2, 7)))}
+
+
+def _weak_tests(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    """Keep the one test that tells the least: most wrong programs pass it."""
+    wrong = [with_bug(row["blueprint"], rng) for _ in range(6)]
+
+    def misses(test: dict) -> int:
+        numbers = test["input"][0] if row["mode"] == "call" else list(map(int, test["input"].split()))
+        truth = code_problems.run_task(row["blueprint"], numbers)
+        return sum(code_problems.run_task(task, numbers) == truth for task in wrong)
+
+    return row | {"tests": [max(row["tests"], key=misses)]}
+
+
+def _wrong_tests(row: dict, clean: list[dict], rng: random.Random) -> dict:
+    tests = copy.deepcopy(row["tests"])
+    for test in tests:
+        output = test["output"]
+        if isinstance(output, int):
+            test["output"] = output + 1
+        elif isinstance(output, list):
+            test["output"] = [*output, 7]
+        else:
+            test["output"] = f"{output.strip()} 7\n"
+    return row | {"tests": tests}
+
+
+_DEFECTS = {
+    "sub_questions": _sub_questions,
+    "multiple_choice": _multiple_choice,
+    "long_answer": _long_answer,
+    "proof": _proof,
+    "non_english": _non_english,
+    "figure": _figure,
+    "brief": _brief,
+    "duplicate": _duplicate,
+    "near_duplicate": _near_duplicate,
+    "leak_verbatim": _leak_verbatim,
+    "leak_edited": _leak_edited,
+    "wrong_label": _wrong_label,
+    "weak_tests": _weak_tests,
+    "wrong_tests": _wrong_tests,
+}
