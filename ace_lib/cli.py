@@ -1,0 +1,75 @@
+"""The command `ace` (also `python -m ace_lib`): run, doctor, verify."""
+
+import argparse
+import sys
+
+from ace_lib import AceError, __version__
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return the exit status: 0, 1 on an error, 130 when interrupted."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except AceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # as a full disk: the message names the file
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `ace`, one subcommand each."""
+    from ace_lib import verify
+
+    parser = argparse.ArgumentParser(prog="ace", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ace {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    text = "execute the notebooks of a profile in order, skipping what is complete"
+    command = commands.add_parser("run", help=text, description=text)
+    _add_profile(command)
+    command.add_argument("--only", metavar="NAME", default="", help="this step or notebook alone")
+    command.add_argument(
+        "--redo", metavar="NAME", default="", help="make this one anew, and what reads it"
+    )
+    command.set_defaults(command=_run)
+
+    text = "check this machine against what a profile needs"
+    command = commands.add_parser("doctor", help=text, description=text)
+    _add_profile(command)
+    command.set_defaults(command=_doctor)
+
+    text = "judge responses or programs from a file, one verdict per row"
+    command = commands.add_parser("verify", help=text, description=text)
+    verify.add_arguments(command)
+    command.set_defaults(command=verify.run_command)
+    return parser
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        default="tiny",
+        help="a file of notebooks/profiles, without .yaml (default: tiny)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ace_lib import pipeline
+
+    pipeline.run_profile(arguments.profile, arguments.only, arguments.redo)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from ace_lib import doctor
+
+    checks = doctor.examine(arguments.profile)
+    print(checks)
+    print(checks.verdict())
+    return 0 if checks.ok else 1

@@ -1,0 +1,258 @@
+"""Executes a profile's notebooks in order through papermill; what `ace run` and `make run` call.
+
+A step whose run is complete and made from the same inputs is skipped, so the same command resumes
+after an interruption and does nothing when all is done. A deleted or changed run makes the steps
+that read it run again.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ace_lib import AceError, memory, pages, provenance, runs
+from ace_lib.profiles import default_notebooks_folder, load_profile
+from ace_lib.runlog import RunLog
+from ace_lib.steps import Step, read_steps, select
+
+# What every kernel, and every process it starts, finds in its environment.
+KERNEL_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+
+
+class PipelineError(AceError):
+    """A step failed or cannot be started."""
+
+
+def run_profile(profile: str, only: str = "", redo: str = "") -> list[str]:
+    """Run what is not complete, in order, and return the names of the steps that were executed.
+
+    Args:
+        profile: Name of the profile.
+        only: Run this step or notebook alone; its inputs must be complete.
+        redo: Move the run of this step or notebook aside first, so that it is made anew.
+
+    Raises:
+        AceError: The cause and the fix, in one line.
+    """
+    steps = read_steps(profile)
+    chosen = select(steps, only) if only else steps
+    again = [step for step in select(steps, redo) if step in chosen] if redo else []
+    if not again and all(is_complete(step) for step in chosen):
+        _say_nothing_to_do(profile, chosen)
+        return []
+    check_room(profile)
+    with _only_process(profile), RunLog(runs.profile_folder(profile) / "run.log") as log:
+        for step in again:
+            if step.folder.exists():
+                log.write(f"{step.name}: moved to {runs.move_aside(profile, step.name)}")
+        executed = [step.name for step in chosen if _bring_up_to_date(step, log)]
+        pages.write_index(profile, steps)
+        log.write(f"all complete: open {runs.profile_folder(profile) / 'index.html'}")
+    return executed
+
+
+def is_complete(step: Step) -> bool:
+    """Say whether the run of this step is there, made from what it would be made from now."""
+    found = runs.state(step.settings.profile, step.name)
+    if not found or not found["done"]:
+        return False
+    try:
+        expected = runs.hash_inputs(step.notebook, step.settings, step.inputs)
+    except runs.RunMissing:
+        return False
+    return found["input_hash"] == expected
+
+
+def check_room(profile: str) -> None:
+    """Make the profile's folder of runs, and check permission and disk space before any work.
+
+    Raises:
+        RunFolderError: It cannot be written.
+        PipelineError: The disk has less room than the profile needs.
+    """
+    folder = runs.profile_folder(profile)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise runs.unwritable(folder, error) from None
+    needed = load_profile(profile).needs["disk_gib"]
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < needed:
+        raise PipelineError(
+            f"only {free:.2f} GiB of disk space are free at {existing}, profile {profile} needs "
+            f"{needed:g} GiB: free some, or set ACE_RUNS to a folder on another disk"
+        )
+
+
+def _bring_up_to_date(step: Step, log: RunLog) -> bool:
+    """Execute a step unless it is complete; say whether it was executed."""
+    if is_complete(step):
+        log.write(f"{step.name}: complete, skipped{_library_note([step])}")
+        return False
+    profile = step.settings.profile
+    folder = runs.profile_folder(profile)
+    log.write(f"{step.name}: started")
+    started = time.monotonic()
+    with memory.PeakMemory() as peak:
+        executed = _execute(step, folder / ".executing" / f"{step.name}.ipynb", log)
+    seconds = time.monotonic() - started
+    _check_done(step)
+    page = step.folder / f"{step.name}.ipynb"
+    os.replace(executed, page)
+    executed.parent.rmdir()
+    pages.write_html(page)
+    _record(profile, step.name, seconds, peak.gib)
+    pages.write_index(profile, read_steps(profile))
+    log.write(f"{step.name}: complete in {seconds:.0f} s, peak memory {peak.gib:.1f} GiB")
+    return True
+
+
+def _execute(step: Step, output: Path, log: RunLog) -> Path:
+    """Run the notebook through papermill, its output streamed to the log."""
+    import papermill  # takes seconds, paid once for all notebooks
+    from nbclient.exceptions import DeadKernelError
+
+    needs = load_profile(step.settings.profile).needs
+    os.environ.update(KERNEL_ENVIRONMENT)
+    if not needs["network"]:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        with log.of_papermill(step.name):
+            papermill.execute_notebook(
+                step.path,
+                output,
+                parameters=dict(step.overrides),
+                kernel_name="python3",
+                cwd=default_notebooks_folder(),
+                progress_bar=False,
+                log_output=True,
+                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+            )
+    except papermill.PapermillExecutionError as error:
+        reason = f"{error.ename}: {error.evalue}".splitlines()[0]
+        raise _failed(step, output, time.monotonic() - started, reason) from None
+    except DeadKernelError:
+        reason = (
+            "its kernel died, most likely for lack of memory "
+            f"(the profile needs {needs['memory_gib']:g} GiB)"
+        )
+        raise _failed(step, output, time.monotonic() - started, reason) from None
+    except OSError as error:
+        raise _failed(step, output, time.monotonic() - started, str(error)) from None
+    except BaseException:  # interrupted: the partial run stays, to be resumed
+        _clear(step, output)
+        raise
+    return output
+
+
+def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineError:
+    """Keep the failed notebook for reading, and make sure that nothing looks complete."""
+    kept = runs.profile_folder(step.settings.profile) / "failed" / output.name
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(output, kept)
+        where = f" (see {kept})"
+    except OSError:
+        where = ""
+    _clear(step, output)
+    if "No space left on device" in reason:
+        reason += ": free some disk space, or set ACE_RUNS to a folder on another disk"
+    return PipelineError(
+        f"{step.name} failed after {seconds:.0f} s: {reason}{where}; "
+        "once that is mended, the same command goes on from here"
+    )
+
+
+def _clear(step: Step, output: Path) -> None:
+    (step.folder / "DONE").unlink(missing_ok=True)
+    shutil.rmtree(output.parent, ignore_errors=True)
+
+
+def _check_done(step: Step) -> None:
+    found = runs.state(step.settings.profile, step.name)
+    if not found or not found["done"]:
+        raise PipelineError(
+            f"{step.name} ran to its end without run.finish(…): call it in the last code cell"
+        )
+    expected = runs.hash_inputs(step.notebook, step.settings, step.inputs)
+    if found["input_hash"] != expected:
+        (step.folder / "DONE").unlink()
+        raise PipelineError(
+            f"{step.name}: its notebook, parameters or inputs changed while it ran; run again"
+        )
+
+
+def _record(profile: str, name: str, seconds: float, peak_gib: float) -> None:
+    """Write the step's wall time and peak memory into `timings.json`."""
+    path = runs.profile_folder(profile) / "timings.json"
+    timings = read_timings(profile)
+    timings[name] = {
+        "seconds": round(seconds, 1),
+        "peak_memory_gib": round(peak_gib, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    runs.write_json(path, timings)
+
+
+def read_timings(profile: str) -> dict[str, dict[str, Any]]:
+    """Return step -> {"seconds", "peak_memory_gib", "finished"} of its last execution."""
+    try:
+        return runs.read_json(runs.profile_folder(profile) / "timings.json")
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _say_nothing_to_do(profile: str, steps: list[Step]) -> None:
+    print(
+        f"nothing to do: {len(steps)} of {len(steps)} runs of profile {profile} are complete; "
+        f"open {runs.profile_folder(profile) / 'index.html'}{_library_note(steps)}"
+    )
+
+
+def _library_note(steps: list[Step]) -> str:
+    """Say so where ace_lib has changed since: that alone does not make a run again."""
+    now = provenance.hash_library()
+    changed = [
+        step.name
+        for step in steps
+        if runs.read_json(step.folder / "manifest.json").get("library_sha256") != now
+    ]
+    if not changed:
+        return ""
+    which = changed[0] if len(changed) == 1 else f"{len(changed)} of them"
+    return f" (note: ace_lib has changed since {which}; `--redo NAME` makes a run anew)"
+
+
+@contextmanager
+def _only_process(profile: str) -> Iterator[None]:
+    """Hold the profile's lock file, and turn SIGTERM into the same clean end as Ctrl-C."""
+    with (runs.profile_folder(profile) / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PipelineError(
+                f"another `ace run` is at work on profile {profile}: wait for it or stop it, "
+                "or set ACE_RUNS to another folder"
+            ) from None
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
