@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ace_lib import metrics, runs
+from ace_lib import AceError, metrics, runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,10 @@ def about_zero(name: str, effect: metrics.Estimate | dict, margin: float) -> Par
 def _numbers(effect: metrics.Estimate | dict) -> dict:
     values = effect if isinstance(effect, dict) else effect.to_dict()
     return {key: values.get(key) for key in ("avg", "low", "high", "n", "k")}
+
+
+class ClaimError(AceError):
+    """A run file that a claim reads does not hold what this version writes there."""
 
 
 class NoData(Exception):
@@ -165,6 +169,11 @@ class Claim:
             parts = self.parts(evidence)
         except NoData as reason:
             note = str(reason)
+        except KeyError as key:
+            raise ClaimError(
+                f"claim {self.id!r}: the files of {' and '.join(self.runs)} have no {key}: they "
+                f"were made by another version; `ace run --profile {evidence.profile} --redo NAME`"
+            ) from key
         if any(not part.usable for part in parts):
             note = "the estimate cannot separate what the claim compares"
         return {

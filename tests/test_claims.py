@@ -73,6 +73,12 @@ def test_an_unfinished_run_is_no_data(evidence) -> None:
     assert verdict_of(evidence, "scaling") == "not_run"
 
 
+def test_a_file_of_another_version_is_named_not_guessed_at(evidence) -> None:
+    write_run("04_scale_sft_data", scaling={"old": 1})
+    with pytest.raises(claims.ClaimError, match="04_scale_sft_data have no 'fit'"):
+        verdict_of(evidence, "scaling")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0.1, 2, "reproduced"), (-2, -0.1, "contradicted"), (-1, 1, "inconclusive"),

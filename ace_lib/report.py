@@ -1,0 +1,255 @@
+"""Results of a profile's runs as tables: for the README, for notebook 11, and as one HTML page.
+
+Nothing here is typed in: every number is read from a run's files, and every row of the results
+table carries the command that makes it again.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ace_lib import AceError, runs
+from ace_lib.profiles import load_profile, stages
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+VERDICT_COLORS = {
+    "reproduced": "#009E73",
+    "contradicted": "#D55E00",
+    "inconclusive": "#9A6700",
+    "not_run": "#666666",
+}
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font-family: sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem; }}
+th, td {{ text-align: left; vertical-align: top; padding: .35rem .6rem;
+          border-bottom: 1px solid #ccc; }}
+td small {{ color: #555; }}
+</style></head>
+<body>
+<h1>{title}</h1>
+{body}
+</body></html>
+"""
+
+
+class ReportError(AceError):
+    """The README or the runs do not allow the report to be written."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured model: benchmark -> {avg, low, high, n, k}, and the run that made it."""
+
+    model: str
+    run: str
+    command: str
+    scores: dict[str, dict]
+
+
+def collect_results(profile: str) -> list[Result]:
+    """Every model of the main line that was measured: base, SFT, after each RL stage.
+
+    Runs that are not complete are left out.
+    """
+    sources = [
+        ("base model", "03_measure_models", "measure.json", "benchmarks"),
+        ("after SFT", "05_train_sft", "sft.json", "evaluation"),
+    ]
+    for stage in stages():
+        step = runs.step_name("08_train_rl_stage", stage.name)
+        sources.append((f"after RL stage {stage.name}", step, "stage.json", "after"))
+    results = []
+    for model, step, name, key in sources:
+        try:
+            scores = runs.read_json(runs.completed(profile, step) / name)[key]
+        except runs.RunMissing:
+            continue
+        command = f"ace run --profile {profile} --only {step}"
+        results.append(Result(model, step, command, scores))
+    return results
+
+
+def benchmark_names(results: Sequence[Result]) -> list[str]:
+    """Benchmarks of all results, in order of first appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.scores))
+
+
+def show_score(score: dict | None) -> str:
+    """`52.1 [48.0, 56.2]`, or a dash where nothing was measured."""
+    if not score:
+        return "–"
+    return f"{score['avg']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
+
+
+def results_markdown(results: Sequence[Result]) -> str:
+    """Results as a Markdown table, one row per model with its command."""
+    names = benchmark_names(results)
+    head = ["model", *(f"`{name}`" for name in names), "command"]
+    rows = [
+        [r.model, *(show_score(r.scores.get(name)) for name in names), f"`{r.command}`"]
+        for r in results
+    ]
+    return markdown_table(head, rows)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown table; pipes inside cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def collect_costs(profile: str) -> list[dict]:
+    """Per completed run {run, seconds, kernel_gib, child_gib}, in the order of their names."""
+    costs = []
+    for folder in sorted(runs.profile_folder(profile).glob("[0-9][0-9]_*")):
+        if not (folder / "DONE").is_file():
+            continue
+        manifest = runs.read_json(folder / "manifest.json")
+        peak = manifest["peak_memory_gib"]
+        costs.append(
+            {"run": folder.name, "seconds": manifest["seconds"],
+             "kernel_gib": peak["kernel"], "child_gib": peak["largest_child"]}
+        )  # fmt: skip
+    return costs
+
+
+def show_protocol(results: Sequence[Result]) -> str:
+    """Sentence that says what the numbers of the results table are."""
+    scores = [score for result in results for score in result.scores.values()]
+    problems = sorted({score["n"] for score in scores})
+    samples = sorted({score["k"] for score in scores})
+
+    def span(values: list[int]) -> str:
+        return str(values[0]) if len(values) == 1 else f"{values[0]}–{values[-1]}"
+
+    return (
+        f"avg@{span(samples)} in points with 95 % intervals over problems "
+        f"({span(problems)} per benchmark); one training run."
+    )
+
+
+def readme_block(profile: str) -> str:
+    """Text between the README's markers: results, protocol, hardware, time, verdict counts.
+
+    Raises:
+        ReportError: no model of this profile has been measured yet.
+    """
+    results = collect_results(profile)
+    if not results:
+        raise ReportError(f"no measured model in {runs.profile_folder(profile)}: run it first")
+    manifest = runs.read_json(runs.completed(profile, results[-1].run) / "manifest.json")
+    hardware = manifest["hardware"]
+    costs = collect_costs(profile)
+    minutes = sum(cost["seconds"] for cost in costs) / 60
+    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
+    lines = [
+        results_markdown(results),
+        f"Profile `{profile}`, {show_protocol(results)} "
+        f"{len(costs)} notebook runs, {minutes:.1f} minutes in all on {hardware['cores']} cores "
+        f"({machine}). Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
+    ]
+    if verdicts := _verdict_counts(profile):
+        lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
+    return "\n\n".join(lines)
+
+
+def _verdict_counts(profile: str) -> str:
+    try:
+        data = runs.read_json(runs.completed(profile, "11_report") / "claims.json")
+    except runs.RunMissing:
+        return ""
+    return ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in data["counts"].items())
+
+
+def update_readme(readme: Path, profile: str) -> bool:
+    """Replace what stands between the results markers of a README; say whether it changed.
+
+    Raises:
+        ReportError: a marker is missing, or nothing was measured.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ReportError(f"{readme} must hold one line {BEGIN} and, below it, one line {END}")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    updated = f"{before}{BEGIN}\n{readme_block(profile)}\n{END}{after}"
+    if updated != text:
+        readme.write_text(updated, encoding="utf-8")
+    return updated != text
+
+
+def show_effect(effect: dict) -> str:
+    """One line per effect: name, centre, interval, unit, n, k."""
+    size = f"{effect['avg']:+.1f} [{effect['low']:+.1f}, {effect['high']:+.1f}]"
+    if effect["unit"] == "ratio":
+        size = f"{effect['avg']:.2f} [{effect['low']:.2f}, {effect['high']:.2f}]"
+    count = f", n = {effect['n']}" if effect["n"] else ""
+    samples = f", k = {effect['k']}" if effect["k"] else ""
+    return f"{effect['name']}: {size} {effect['unit']}{count}{samples}"
+
+
+def claims_table_html(rows: Sequence[dict]) -> str:
+    """Ledger as an HTML table: claim, paper, ours, rule, verdict, command."""
+    body = "".join(_claim_row(row) for row in rows)
+    titles = ("claim", "paper [mark]", "ours (95 % interval)", "rule", "verdict")
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _claim_row(row: dict) -> str:
+    published = [f"{p['what']}: {p['value']} [{p['mark']}]" for p in row["published"]]
+    ours = [show_effect(effect) for effect in row["effects"]]
+    ours += [row["note"]] if row["note"] else []
+    color = VERDICT_COLORS[row["verdict"]]
+    verdict = f'<b style="color:{color}">{row["verdict"].replace("_", " ")}</b>'
+    cells = [
+        f"<b>{_escape(row['id'])}</b><br>{_escape(row['claim'])}",
+        "<br>".join(map(_escape, published)),
+        "<br>".join(map(_escape, ours)),
+        f"<small>{_escape(row['rule'])}</small>",
+        f"{verdict}<br><small><code>{_escape(row['command'])}</code></small>",
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Plain HTML table of text cells."""
+    titles = "".join(f"<th>{_escape(title)}</th>" for title in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def write_page(profile: str, claim_rows: Sequence[dict], path: Path) -> Path:
+    """Write the report page: ledger, results, cost, deviations from the paper."""
+    results = collect_results(profile)
+    names = benchmark_names(results)
+    models = [
+        (r.model, *(show_score(r.scores.get(name)) for name in names), r.command) for r in results
+    ]
+    costs = [(c["run"], c["seconds"], c["kernel_gib"], c["child_gib"])
+             for c in collect_costs(profile)]  # fmt: skip
+    deviations = "".join(
+        f"<li>{_escape(d)}</li>" for d in load_profile(profile).deviates_from_paper
+    )
+    sections = [
+        ("Claims", claims_table_html(claim_rows)),
+        ("Results", table_html(("model", *names, "command"), models)),
+        ("Cost", table_html(("run", "seconds", "kernel GiB", "largest child GiB"), costs)),
+        ("Deviations from the papers", f"<ul>{deviations}</ul>"),
+    ]
+    body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections)
+    path.write_text(PAGE.format(title=f"Report of profile {profile}", body=body), encoding="utf-8")
+    return path
+
+
+def _escape(text: str) -> str:
+    return html.escape(text, quote=False)

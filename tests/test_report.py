@@ -1,0 +1,100 @@
+"""The README block and the report page come from run files, with a command per row."""
+
+from pathlib import Path
+
+import pytest
+
+from ace_lib import claims, report, runs
+
+SCORE = {"avg": 52.14, "low": 48.0, "high": 56.2, "n": 100, "k": 8}
+FILLER = {"epochs": [], "before": {}}
+MANIFEST = {
+    "seconds": 90.0, "git_commit": "0123456789abcdef",
+    "peak_memory_gib": {"kernel": 0.5, "largest_child": 2.0},
+    "hardware": {"cores": 2, "processor": "Some CPU", "gpus": []},
+}  # fmt: skip
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs 03, 05 and two RL stages complete, 11 not."""
+    monkeypatch.setenv("ACE_RUNS", str(tmp_path))
+    files = {
+        "03_measure_models": ("measure.json", "benchmarks", 5.0),
+        "05_train_sft": ("sft.json", "evaluation", 30.0),
+        "08_train_rl_stage-math_8k": ("stage.json", "after", 40.0),
+        "08_train_rl_stage-math_32k": ("stage.json", "after", 52.1),
+    }
+    for step, (name, key, avg) in files.items():
+        folder = tmp_path / "tiny" / step
+        runs.write_json(folder / name, {key: {"tiny-aime24": SCORE | {"avg": avg}}} | FILLER)
+        runs.write_json(folder / "manifest.json", MANIFEST)
+        runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
+    return tmp_path
+
+
+def test_results_hold_completed_runs_in_the_order_of_the_recipe(finished: Path) -> None:
+    (finished / "tiny/05_train_sft/DONE").unlink()
+    found = [(r.run, r.scores["tiny-aime24"]["avg"]) for r in report.collect_results("tiny")]
+    assert found == [
+        ("03_measure_models", 5.0),
+        ("08_train_rl_stage-math_8k", 40.0),
+        ("08_train_rl_stage-math_32k", 52.1),
+    ]
+
+
+def test_every_row_of_the_table_has_its_numbers_and_its_command(finished: Path) -> None:
+    lines = report.results_markdown(report.collect_results("tiny")).splitlines()
+    assert lines[0] == "| model | `tiny-aime24` | command |"
+    assert lines[3] == (
+        "| after SFT | 30.0 [48.0, 56.2] | `ace run --profile tiny --only 05_train_sft` |"
+    )
+    assert len(lines) == 2 + 4
+
+
+def test_update_readme_replaces_only_what_is_between_the_markers(finished: Path) -> None:
+    readme = finished / "README.md"
+    readme.write_text(f"top\n\n{report.BEGIN}\nold numbers\n{report.END}\n\nbottom\n")
+    assert report.update_readme(readme, "tiny")
+    text = readme.read_text()
+    assert text.startswith("top\n") and text.endswith(f"{report.END}\n\nbottom\n")
+    assert "old numbers" not in text
+    assert "avg@8 in points" in text and "6.0 minutes in all on 2 cores (Some CPU)" in text
+    assert not report.update_readme(readme, "tiny")  # second time: nothing changes
+
+
+def test_update_readme_refuses_without_markers_or_runs(finished: Path, monkeypatch) -> None:
+    readme = finished / "README.md"
+    readme.write_text("no markers")
+    with pytest.raises(report.ReportError, match="must hold one line"):
+        report.update_readme(readme, "tiny")
+    assert readme.read_text() == "no markers"
+    readme.write_text(f"{report.BEGIN}\n{report.END}\n")
+    monkeypatch.setenv("ACE_RUNS", str(finished / "empty"))
+    with pytest.raises(report.ReportError, match="run it first"):
+        report.update_readme(readme, "tiny")
+
+
+def test_readme_block_counts_the_verdicts_once_the_report_has_run(finished: Path) -> None:
+    assert "ledger" not in report.readme_block("tiny")
+    folder = finished / "tiny/11_report"
+    claims.write_claims(claims.Evidence("tiny", ("tiny-aime24",), ()), folder / "claims.json")
+    runs.write_json(folder / "manifest.json", MANIFEST)
+    runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
+    assert "15 not run" in report.readme_block("tiny")
+
+
+def test_page_shows_every_claim_with_paper_ours_rule_and_verdict(finished: Path) -> None:
+    rows = claims.check_all(claims.Evidence("tiny", ("tiny-aime24",), ()))
+    effect = claims.Part("<strong − weak>", 3.25, 1.0, 5.5, n=40, k=4)
+    rows[0] |= {"verdict": "reproduced", "effects": [claims._finite(vars(effect))], "note": ""}
+    text = report.write_page("tiny", rows, finished / "claims.html").read_text()
+    for row in rows:
+        assert row["id"] in text and row["rule"].replace("<", "&lt;") in text
+    assert "4.831 &gt; 2.635 [Q]" in text
+    assert "&lt;strong − weak&gt;: +3.2 [+1.0, +5.5] points, n = 40, k = 4" in text
+    assert "ace run --profile tiny --only 08_train_rl_stage-math_32k" in text
+
+
+def test_table_cells_cannot_break_the_table() -> None:
+    assert report.markdown_table(["a"], [["x|y"]]).splitlines()[2] == "| x\\|y |"
