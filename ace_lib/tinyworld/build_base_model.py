@@ -163,7 +163,7 @@ def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> Non
         step += 1
         if step % 20 == 0:
             seconds = (time.perf_counter() - started) / (step - first)
-            print(json.dumps({"step": step, "loss": round(loss.item(), 4), "s/step": round(seconds, 3)}), flush=True)
+            print(f"step {step} loss {loss.item():.4f} {seconds:.3f} s/step", flush=True)
         if step % checkpoint_every == 0:
             state = {"model": model.state_dict(), "step": step}
             torch.save(state | {"optimizers": [o.state_dict() for o in trained]}, checkpoint)

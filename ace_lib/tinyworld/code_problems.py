@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import random
 
+# Each part has its Python source, with {k} for its number, and its meaning.
 FILTERS = {
-    "even": "x%2==0",
-    "odd": "x%2==1",
-    "positive": "x>0",
-    "negative": "x<0",
-    "greater than {k}": "x>{k}",
-    "less than {k}": "x<{k}",
-    "divisible by {k}": "x%{k}==0",
+    "even": ("x%2==0", lambda x, k: x % 2 == 0),
+    "odd": ("x%2==1", lambda x, k: x % 2 == 1),
+    "positive": ("x>0", lambda x, k: x > 0),
+    "negative": ("x<0", lambda x, k: x < 0),
+    "greater than {k}": ("x>{k}", lambda x, k: x > k),
+    "less than {k}": ("x<{k}", lambda x, k: x < k),
+    "divisible by {k}": ("x%{k}==0", lambda x, k: x % k == 0),
 }
 MAPS = {
-    "squares": "x*x",
-    "doubles": "2*x",
-    "triples": "3*x",
-    "absolute values": "abs(x)",
-    "negatives": "-x",
-    "remainders by {k}": "x%{k}",
-    "sums with {k}": "x+{k}",
+    "squares": ("x*x", lambda x, k: x * x),
+    "doubles": ("2*x", lambda x, k: 2 * x),
+    "triples": ("3*x", lambda x, k: 3 * x),
+    "absolute values": ("abs(x)", lambda x, k: abs(x)),
+    "negatives": ("-x", lambda x, k: -x),
+    "remainders by {k}": ("x%{k}", lambda x, k: x % k),
+    "sums with {k}": ("x+{k}", lambda x, k: x + k),
 }
 REDUCES = {
-    "sum": "sum(ys)",
-    "number": "len(ys)",
-    "list": "ys",
-    "largest": "max(ys)",
-    "smallest": "min(ys)",
-    "first": "ys[0]",
-    "last": "ys[-1]",
+    "sum": ("sum(ys)", sum),
+    "number": ("len(ys)", len),
+    "list": ("ys", list),
+    "largest": ("max(ys)", max),
+    "smallest": ("min(ys)", min),
+    "first": ("ys[0]", lambda ys: ys[0]),
+    "last": ("ys[-1]", lambda ys: ys[-1]),
 }
 NEEDS_VALUE = ("largest", "smallest", "first", "last")
 FUNCTION_NAMES = ("solve", "f", "answer", "compute")
@@ -83,73 +84,36 @@ def describe(task: dict) -> str:
 
 def condition(task: dict) -> str:
     """Return the filters as a Python condition, "" when there are none."""
-    return " and ".join(FILTERS[name].format(k=k) for name, k in task["filters"])
+    return " and ".join(FILTERS[name][0].format(k=k) for name, k in task["filters"])
 
 
 def expression(task: dict) -> str:
     """Return the map as a Python expression of ``x``."""
-    return MAPS[task["map"][0]].format(k=task["map"][1]) if task["map"] else "x"
+    return MAPS[task["map"][0]][0].format(k=task["map"][1]) if task["map"] else "x"
 
 
 def program(task: dict, mode: str, entry_point: str) -> str:
     """Write the program of a task, in the one style that the world uses."""
     where = condition(task)
     comprehension = f"[{expression(task)} for x in xs{f' if {where}' if where else ''}]"
-    result = REDUCES[task["reduce"]]
+    result = REDUCES[task["reduce"]][0]
     if task["default"] is not None:
         result = f"{result} if ys else {task['default']}"
     if mode == "call":
         return f"def {entry_point}(xs):\n    ys = {comprehension}\n    return {result}\n"
     printed = "*ys" if result == "ys" else result
-    return (
-        f"xs = list(map(int, input().split()))\nys = {comprehension}\nprint({printed})\n"
-    )
+    return f"xs = list(map(int, input().split()))\nys = {comprehension}\nprint({printed})\n"
 
 
 def run_task(task: dict, numbers: list[int]) -> int | list[int] | None:
     """Return the task's true result, None where it is undefined (largest of nothing)."""
-    kept = [x for x in numbers if all(_holds(name, k, x) for name, k in task["filters"])]
-    values = [_mapped(task["map"], x) for x in kept]
-    reduce = task["reduce"]
-    if reduce == "sum":
-        return sum(values)
-    if reduce == "number":
-        return len(values)
-    if reduce == "list":
-        return values
-    if not values:
+    values = [x for x in numbers if all(FILTERS[name][1](x, k) for name, k in task["filters"])]
+    if task["map"]:
+        name, k = task["map"]
+        values = [MAPS[name][1](x, k) for x in values]
+    if not values and task["reduce"] in NEEDS_VALUE:
         return task["default"]
-    return {"largest": max, "smallest": min}[reduce](values) if reduce in (
-        "largest",
-        "smallest",
-    ) else values[0 if reduce == "first" else -1]
-
-
-def _holds(name: str, k: int, x: int) -> bool:
-    return {
-        "even": x % 2 == 0,
-        "odd": x % 2 == 1,
-        "positive": x > 0,
-        "negative": x < 0,
-        "greater than {k}": x > k,
-        "less than {k}": x < k,
-        "divisible by {k}": x % k == 0,
-    }[name]
-
-
-def _mapped(mapped: list | None, x: int) -> int:
-    if mapped is None:
-        return x
-    name, k = mapped
-    return {
-        "squares": x * x,
-        "doubles": 2 * x,
-        "triples": 3 * x,
-        "absolute values": abs(x),
-        "negatives": -x,
-        "remainders by {k}": x % k,
-        "sums with {k}": x + k,
-    }[name]
+    return REDUCES[task["reduce"]][1](values)
 
 
 def candidate_inputs(task: dict, rng: random.Random) -> list[list[int]]:
@@ -198,7 +162,9 @@ def make_code_problem(mode: str, level: int, rng: random.Random) -> dict:
     if mode == "call":
         start = f"Write a function {entry_point}(xs) that returns"
     else:
-        start = rng.choice(["Read integers from one line and print", "Given a line of integers, print"])
+        start = rng.choice(
+            ["Read integers from one line and print", "Given a line of integers, print"]
+        )
     return {
         "domain": "code",
         "prompt": f"{start} {describe(task)}.",

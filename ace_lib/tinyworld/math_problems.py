@@ -168,7 +168,10 @@ def _pairs(level: int, rng: random.Random) -> tuple[str, list[Step]]:
     if level == 2:
         return f"{text}?", steps
     if level == 3:
-        return f"{text}, if {extra} more pairs come from another club?", [*steps, ("+", "#1", extra)]
+        return f"{text}, if {extra} more pairs come from another club?", [
+            *steps,
+            ("+", "#1", extra),
+        ]
     if level == 4:
         factor = rng.randint(2, 4)
         steps += [("*", "#1", factor), ("+", "#2", extra)]
@@ -208,7 +211,10 @@ def _areas(level: int, rng: random.Random) -> tuple[str, list[Step]]:
             ("-", "#2", e),
         ]
     steps += [("*", e, f), ("+", "#2", "#3")]
-    return f"Three rectangles are {a} by {b}, {c} by {d} and {e} by {f}. Find their total area.", steps
+    return (
+        f"Three rectangles are {a} by {b}, {c} by {d} and {e} by {f}. Find their total area.",
+        steps,
+    )
 
 
 KINDS: dict[str, tuple[Callable[[int, random.Random], tuple[str, list[Step]]], ...]] = {

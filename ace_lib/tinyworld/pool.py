@@ -7,10 +7,10 @@ import functools
 import random
 import zlib
 
+from ace_lib.tinyworld import code_problems
 from ace_lib.tinyworld.code_problems import FORMATS, make_code_problem
 from ace_lib.tinyworld.math_problems import TOPICS, make_math_problem
 from ace_lib.tinyworld.teacher import with_bug
-from ace_lib.tinyworld import code_problems
 
 # Stand-ins, named for what they stand in for: domain, levels, number of problems.
 BENCHMARKS = {
@@ -145,13 +145,18 @@ def _multiple_choice(row: dict, clean: list[dict], rng: random.Random) -> dict:
     gold = int(row["gold"])
     options = [gold, gold + 1, gold + 3, gold + 10]
     rng.shuffle(options)
-    listed = " ".join(f"({letter}) {option}" for letter, option in zip("ABCD", options, strict=True))
+    listed = " ".join(
+        f"({letter}) {option}" for letter, option in zip("ABCD", options, strict=True)
+    )
     return row | {"prompt": f"{row['prompt']} {listed}", "gold": "ABCD"[options.index(gold)]}
 
 
 def _long_answer(row: dict, clean: list[dict], rng: random.Random) -> dict:
     terms = " + ".join(f"{rng.randint(2, 99)}x^{{{power}}}" for power in range(24, 1, -1))
-    return row | {"prompt": f"Expand the polynomial whose roots solve this. {row['prompt']}", "gold": terms}
+    return row | {
+        "prompt": f"Expand the polynomial whose roots solve this. {row['prompt']}",
+        "gold": terms,
+    }
 
 
 def _proof(row: dict, clean: list[dict], rng: random.Random) -> dict:
@@ -217,7 +222,8 @@ def _weak_tests(row: dict, clean: list[dict], rng: random.Random) -> dict:
     wrong = [with_bug(row["blueprint"], rng) for _ in range(6)]
 
     def misses(test: dict) -> int:
-        numbers = test["input"][0] if row["mode"] == "call" else list(map(int, test["input"].split()))
+        given = test["input"]
+        numbers = given[0] if row["mode"] == "call" else [int(word) for word in given.split()]
         truth = code_problems.run_task(row["blueprint"], numbers)
         return sum(code_problems.run_task(task, numbers) == truth for task in wrong)
 

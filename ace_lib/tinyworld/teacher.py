@@ -70,6 +70,17 @@ def _math_response(problem: dict, style: str, rng: random.Random) -> str:
     return f"<think>\n{thought}\n</think>\n\\boxed{{{answer}}}"
 
 
+MIXED_UP = {
+    "largest": "smallest",
+    "smallest": "largest",
+    "first": "last",
+    "last": "first",
+    "sum": "number",
+    "number": "sum",
+    "list": "sum",
+}
+
+
 def with_bug(task: dict, rng: random.Random) -> dict:
     """Return the task as a careless reader would take it: one part misread or left out."""
     bugs = []
@@ -84,8 +95,7 @@ def with_bug(task: dict, rng: random.Random) -> dict:
         bugs += [{"map": None}, {"map": [rng.choice(others), task["map"][1]]}]
     if task["default"] is not None:
         bugs += [{"default": None}, {"default": None}]  # the forgotten edge case
-    swaps = {"largest": "smallest", "smallest": "largest", "first": "last", "last": "first"}
-    bugs.append({"reduce": swaps.get(task["reduce"]) or ("sum" if task["reduce"] != "sum" else "number")})
+    bugs.append({"reduce": MIXED_UP[task["reduce"]]})
     return {**task, **rng.choice(bugs)}
 
 
@@ -115,9 +125,7 @@ def _code_response(problem: dict, style: str, rng: random.Random) -> str:
     return f"<think>\n{thought}\n</think>\n```python\n{code}```"
 
 
-def teacher_responses(
-    problem: dict, num: int, seed: int, style: str | None = None
-) -> list[str]:
+def teacher_responses(problem: dict, num: int, seed: int, style: str | None = None) -> list[str]:
     """Sample ``num`` responses of the teacher to one problem.
 
     Args:
