@@ -1,0 +1,228 @@
+"""Sampling a model on problems and judging the answers, resumable: the grader of every notebook.
+
+The verdicts come from `ace_lib.verify`, as in training. Judging one batch overlaps with sampling
+the next: verdicts are made in other processes.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ace_lib import problems as problem_files
+from ace_lib.prompts import full_response, render_prompt
+
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = ("problem_id", "domain", "topic", "level", "sample", "status", "reward",
+           "num_tokens", "truncated", "response")  # fmt: skip
+
+
+@dataclass
+class EvaluationJob:
+    """One evaluation for `ace_lib.launch`; fields as the arguments of `evaluate`.
+
+    `output` is a folder: `samples.jsonl.gz` in it holds the table.
+    """
+
+    name: str
+    model: str
+    output: str
+    problems_file: str
+    num_samples: int
+    max_new_tokens: int
+    temperature: float = 0.6
+    top_p: float = 0.95
+    seed: int = 0
+    engine: str = "transformers"
+
+
+def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
+    """Carry out an evaluation job in this process."""
+    evaluate(
+        job.model,
+        problem_files.read_jsonl(job.problems_file),
+        num_samples=job.num_samples,
+        max_new_tokens=job.max_new_tokens,
+        temperature=job.temperature,
+        top_p=job.top_p,
+        seed=job.seed,
+        engine=job.engine,
+        out=Path(job.output) / "samples.jsonl.gz",
+        progress=progress,
+    )
+
+
+def evaluate(
+    model_path: Path | str,
+    problems: Sequence[dict],
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float = 0.6,
+    top_p: float = 0.95,
+    seed: int = 0,
+    engine: str = "transformers",
+    out: Path | None = None,
+    progress: Callable[..., None] | None = None,
+) -> "pandas.DataFrame":
+    """Sample `num_samples` answers to every problem and judge them.
+
+    Args:
+        model_path: folder of a model with its tokenizer.
+        problems: problem rows, ids distinct.
+        num_samples: answers per problem, the k of avg@k.
+        max_new_tokens: limit per answer.
+        temperature: the papers evaluate at 0.6 (P2, section 4.1) …
+        top_p: … and 0.95.
+        seed: same seed, same answers, on one machine and engine.
+        engine: "transformers" or "vllm".
+        out: JSONL.gz of the table. Problems that are complete in it are not sampled again when
+            model and settings are the same; otherwise it is made anew.
+        progress: called with `done=…, total=…, pass_rate=…` as answers are judged.
+
+    Returns:
+        Table with the columns `COLUMNS`, sorted by problem and sample; `reward` is NaN where
+        there is no verdict (a failure of the verifier or of the problem, not of the model).
+    """
+    settings = [num_samples, max_new_tokens, temperature, top_p, seed, engine]
+    rows = _resume(out, fingerprint(model_path, settings), num_samples) if out else []
+    done = {row["problem_id"] for row in rows}
+    missing = [row for row in problems if row["id"] not in done]
+    total = len(problems) * num_samples
+
+    def keep(new_rows: list[dict]) -> None:
+        rows.extend(new_rows)
+        if out:
+            append_jsonl(out, new_rows)
+        if progress:
+            known = [r["reward"] for r in rows if r["reward"] is not None]
+            rate = sum(known) / len(known) if known else float("nan")
+            progress(done=len(rows), total=total, pass_rate=rate)
+
+    # One worker thread: the batch before is judged while the next one is sampled.
+    with ThreadPoolExecutor(1) as judge:
+        waiting = None
+        for chunk in _sampled(model_path, missing, *settings):
+            if waiting:
+                keep(waiting.result())
+            waiting = judge.submit(_judged, *chunk)
+        if waiting:
+            keep(waiting.result())
+    return table(rows, [row["id"] for row in problems])
+
+
+def read_table(out: Path) -> "pandas.DataFrame":
+    """Return the table that `evaluate` wrote to `out`."""
+    return table(_read_rows(out))
+
+
+def table(rows: list[dict], order: Sequence[str] | None = None) -> "pandas.DataFrame":
+    """Table of evaluation rows, problems in the given order (else as they come)."""
+    import pandas
+
+    order = order if order is not None else list(dict.fromkeys(r["problem_id"] for r in rows))
+    place = {problem_id: index for index, problem_id in enumerate(order)}
+    rows = [row for row in rows if row["problem_id"] in place]
+    rows.sort(key=lambda row: (place[row["problem_id"]], row["sample"]))
+    frame = pandas.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"reward": float})
+
+
+def fingerprint(model_path: Path | str, settings: object) -> str:
+    """Hash of a model's weights and of the settings it is sampled with."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for path in sorted(Path(model_path).glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def append_jsonl(path: Path, rows: list[dict]) -> None:
+    """Append rows to a JSONL.gz: each call adds one gzip member, whole or torn at the end."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    with path.open("ab") as file:
+        file.write(gzip.compress(text.encode()))
+
+
+def _sampled(
+    model_path: Path | str, rows: list[dict], num_samples: int, max_new_tokens: int,
+    temperature: float, top_p: float, seed: int, engine: str,
+):  # fmt: skip
+    """Yield (problem rows, their samples) batch by batch."""
+    if not rows:
+        return
+    from ace_lib import sampling
+
+    if engine == "vllm":
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model_path)
+        prompts = [render_prompt(tokenizer, row) for row in rows]
+        yield (
+            rows,
+            sampling.sample(
+                model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed, engine
+            ),
+        )
+        return
+    model, tokenizer = sampling.load(model_path)
+    prompts = [render_prompt(tokenizer, row) for row in rows]
+    start = 0
+    for samples in sampling.sample_chunks(
+        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed
+    ):
+        yield rows[start : start + len(samples)], samples
+        start += len(samples)
+
+
+def _judged(rows: list[dict], samples: list[list]) -> list[dict]:
+    """Rows of the table for some problems and their samples."""
+    from ace_lib import verify
+
+    pairs = [(row, index, s) for row, group in zip(rows, samples, strict=True)
+             for index, s in enumerate(group)]  # fmt: skip
+    responses = [full_response(sample.text) for _, _, sample in pairs]
+    verdicts = verify.verify_responses([row for row, _, _ in pairs], responses)
+    return [
+        {
+            "problem_id": row["id"], "domain": row["domain"], "topic": row["topic"],
+            "level": row["level"], "sample": index, "status": verdict.status,
+            "reward": verdict.reward, "num_tokens": len(sample.token_ids),
+            "truncated": sample.truncated, "response": response,
+        }
+        for (row, index, sample), response, verdict in zip(pairs, responses, verdicts, strict=True)
+    ]  # fmt: skip
+
+
+def _resume(out: Path, key: str, num_samples: int) -> list[dict]:
+    """Rows of complete problems in `out` when it was made with the same key, which is noted."""
+    key_file = out.with_name(out.name + ".key")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or not key_file.exists() or key_file.read_text() != key:
+        out.unlink(missing_ok=True)
+        key_file.write_text(key)
+        return []
+    rows = _read_rows(out)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["problem_id"]] = counts.get(row["problem_id"], 0) + 1
+    complete = [row for row in rows if counts[row["problem_id"]] == num_samples]
+    out.unlink()
+    append_jsonl(out, complete)
+    return complete
+
+
+def _read_rows(path: Path) -> list[dict]:
+    rows = []
+    try:
+        with gzip.open(path, "rt") as file:
+            for line in file:
+                rows.append(json.loads(line))
+    except (EOFError, gzip.BadGzipFile, json.JSONDecodeError):
+        pass  # the run was killed while writing its last batch: what came before is whole
+    return rows

@@ -1,0 +1,114 @@
+"""TRL's GRPOTrainer with the papers' recipe, our sampler, and exact numbers in its log.
+
+What this adds to TRL, and why:
+- `rollout`: completions from `sampling.generate_batch`, seeded by (seed, step), so that a resumed
+  run draws what an uninterrupted one would have drawn;
+- rows without gradient (advantage 0, or masked) leave the batch before the forward pass. With no
+  KL and no entropy term they add exactly 0 to the loss, whose normaliser is computed before;
+- the entropy of every sampled token, from the sampler, in place of TRL's mean of batch means.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from ace_lib import sampling
+from ace_lib.sampling import Batch
+
+
+@dataclass
+class Rollout:
+    """One generation batch: what was sampled and how it was judged, prompt-major rows."""
+
+    problems: list[int]
+    batch: Batch
+    rewards: list[float | None]
+
+
+class OnPolicyTrainer(GRPOTrainer):
+    """GRPOTrainer that samples with the tight loop and drops rows that carry no gradient.
+
+    Args:
+        score: (problem indices, completion texts) -> rewards, None where there is no verdict.
+        on_rollout: called with every generation batch after it was judged.
+        **kwargs: as GRPOTrainer; `reward_funcs` and `rollout_func` are set here. The data set has
+            the columns `prompt` (rendered) and `problem` (index handed to `score`).
+    """
+
+    def __init__(
+        self,
+        score: Callable[[list[int], list[str]], list[float | None]],
+        on_rollout: Callable[[Rollout], None],
+        args: GRPOConfig,
+        **kwargs: object,
+    ) -> None:
+        self._score, self._on_rollout = score, on_rollout
+        rollout_func = None if args.use_vllm else self._rollout
+        super().__init__(
+            reward_funcs=[self._reward], rollout_func=rollout_func, args=args, **kwargs
+        )
+
+    def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list]:
+        """TRL's `rollout_func`: prompts come repeated `num_generations` times in a row."""
+        distinct = prompts[:: self.num_generations]
+        prompt_ids = self._tokenizer(distinct, add_special_tokens=False).input_ids
+        seed = self.args.seed * 1_000_003 + self.state.global_step
+        self._sampled = sampling.generate_batch(
+            self.accelerator.unwrap_model(self.model),
+            prompt_ids,
+            self.num_generations,
+            self.max_completion_length,
+            self.temperature,
+            torch.Generator().manual_seed(seed),
+            self.eos_token_ids,
+        )
+        repeated = [ids for ids in prompt_ids for _ in range(self.num_generations)]
+        return {
+            "prompt_ids": repeated,
+            "completion_ids": self._sampled.token_ids,
+            "logprobs": None,  # one update per batch: the trainer's own are those of the sampler
+        }
+
+    def _reward(
+        self, completion_ids: list[list[int]], problem: list[int], **columns: object
+    ) -> list[float | None]:
+        texts = [sampling.decode(self._tokenizer, ids, self.eos_token_ids)
+                 for ids in completion_ids]  # fmt: skip
+        rewards = self._score(problem, texts)
+        self._on_rollout(Rollout(problem, self._sampled, rewards))
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
+        output = super()._generate_and_score_completions(inputs)
+        return keep_rows_with_gradient(output, self.args.steps_per_generation)
+
+
+def keep_rows_with_gradient(output: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
+    """Drop rows with advantage 0 or an empty mask, then columns that hold padding only.
+
+    Args:
+        output: what TRL computes for a generation batch; tensors of shape (rows, …) are cut.
+        multiple: the number of rows left is a multiple of this and at least this (TRL splits
+            the batch that often), filled up with dropped rows.
+    """
+    num_rows = len(output["advantages"])
+    useful = (output["advantages"] != 0) & (output["completion_mask"].sum(1) > 0)
+    # A stable sort puts useful rows first and keeps their order.
+    order = torch.argsort((~useful).int(), stable=True)
+    wanted = -(-max(int(useful.sum()), 1) // multiple) * multiple
+    rows = order[:wanted]
+    kept = {
+        key: value[rows] if value.dim() and len(value) == num_rows else value
+        for key, value in output.items()
+    }
+    prompt = kept["prompt_mask"].any(0)
+    completion = kept["completion_mask"].any(0)
+    completion[0] = True  # all rows may be masked: one column stays
+    for key in list(kept):
+        if kept[key].dim() == 2:
+            kept[key] = kept[key][:, prompt if key.startswith("prompt") else completion]
+    return kept

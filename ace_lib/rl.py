@@ -1,0 +1,259 @@
+"""One RL stage by GRPO as the papers run it (P1 section 3.1; P2 section 3.3): the job and its run.
+
+On-policy (one update per generation batch), advantage (reward - mean) / std per group,
+token-level loss, no KL and no entropy term, constant learning rate. `train` belongs in the child
+process of `ace_lib.launch`; this module imports torch and TRL only there.
+"""
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ace_lib import AceError, problems, training
+from ace_lib.prompts import full_response, render_prompt
+from ace_lib.prompts import program as extract_program
+
+if TYPE_CHECKING:
+    from ace_lib.grpo import Rollout
+
+
+class OffPolicyStep(AceError):
+    """A run declared on-policy clipped a ratio: the update did not see its own samples."""
+
+
+@dataclass
+class GRPOJob:
+    """One GRPO run.
+
+    Attributes:
+        name: shown in the progress line.
+        model: folder of the start model.
+        output: folder for `model/`, `metrics.jsonl`, `pass_rates.jsonl` and `DONE`.
+        problems_file: JSONL of problem rows; each epoch visits all in a new order.
+        max_steps: optimizer steps.
+        prompts_per_batch: prompts of a generation batch (128 in the papers).
+        num_generations: completions per prompt, the G of GRPO (8, then 16).
+        max_completion_length: tokens; longer completions are truncated and judged as they are.
+        temperature: of sampling, and of the loss and entropy.
+        learning_rate: constant (math 1e-6, code 5e-6 in the papers, for 7B).
+        overlong_filtering: truncated completions do not enter the loss.
+        num_iterations: updates per generation batch; 1 is on-policy.
+        gradient_accumulation_steps: splits the batch for memory; the loss does not change.
+        max_grad_norm: gradient clipping.
+        weight_decay: of AdamW.
+        save_steps: steps between checkpoints to resume from.
+        seed: of sampling and of the order of problems.
+    """
+
+    name: str
+    model: str
+    output: str
+    problems_file: str
+    max_steps: int
+    prompts_per_batch: int
+    num_generations: int
+    max_completion_length: int
+    temperature: float
+    learning_rate: float
+    overlong_filtering: bool = False
+    num_iterations: int = 1
+    gradient_accumulation_steps: int = 1
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    save_steps: int = 50
+    seed: int = 0
+
+
+def write_schedule(num_problems: int, num_prompts: int, seed: int) -> list[int]:
+    """Problem indices in the order of training: epochs, each in its own seeded order.
+
+    The whole order is written into the data set, because TRL replays the first epoch's order
+    when a run resumes in a later one.
+    """
+    if num_problems == 0:
+        raise problems.ProblemFileError("no problem to train on: loosen the filter of this stage")
+    schedule: list[int] = []
+    epoch = 0
+    while len(schedule) < num_prompts:
+        order = list(range(num_problems))
+        random.Random(f"{seed}-{epoch}").shuffle(order)
+        schedule += order
+        epoch += 1
+    return schedule[:num_prompts]
+
+
+def train(job: GRPOJob, progress: Callable[..., None]) -> None:
+    """Run the job in this process, from its last checkpoint if it has one.
+
+    Args:
+        job: the run.
+        progress: called with `done=…, total=…` and the metrics of each step.
+    """
+    from ace_lib import sampling
+
+    output = Path(job.output)
+    output.mkdir(parents=True, exist_ok=True)
+    rows = problems.read_jsonl(job.problems_file)
+    model, tokenizer = sampling.load(job.model)
+    recorder = Recorder(job, rows, progress)
+    trainer = _build_trainer(job, rows, model.train(), tokenizer, recorder)
+    checkpoints = output / "checkpoints"
+    last, step = training.last_checkpoint(checkpoints)
+    for path in (recorder.metrics_file, recorder.pass_rates_file):
+        training.forget_after(path, step)
+    trainer.train(resume_from_checkpoint=last)
+    training.save_model(trainer.model, tokenizer, output / "model")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def make_score(rows: list[dict]) -> Callable[[list[int], list[str]], list[float | None]]:
+    """Reward function over problem indices: verdicts of `ace_lib.verify`, None without one.
+
+    Equal programs for a problem are judged once: samples of one group often agree.
+    """
+    from ace_lib import verify
+
+    def score(indices: list[int], completions: list[str]) -> list[float | None]:
+        responses = [full_response(text) for text in completions]
+        keys = [_what_is_judged(rows[i], response)
+                for i, response in zip(indices, responses, strict=True)]  # fmt: skip
+        first = {}
+        for key, index, response in zip(keys, indices, responses, strict=True):
+            first.setdefault(key, (rows[index], response))
+        verdicts = verify.verify_responses(*zip(*first.values(), strict=True))
+        rewards = {key: v.reward for key, v in zip(first, verdicts, strict=True)}
+        return [rewards[key] for key in keys]
+
+    return score
+
+
+def _what_is_judged(row: dict, response: str) -> tuple[str, str]:
+    judged = extract_program(response) if row["domain"] == "code" else None
+    return row["id"], response if judged is None else judged
+
+
+class Recorder:
+    """Turns rollouts and TRL's log into `metrics.jsonl`, `pass_rates.jsonl` and progress."""
+
+    def __init__(self, job: GRPOJob, rows: list[dict], progress: Callable[..., None]) -> None:
+        self.job, self.rows, self.progress = job, rows, progress
+        self.metrics_file = Path(job.output) / "metrics.jsonl"
+        self.pass_rates_file = Path(job.output) / "pass_rates.jsonl"
+        self.latest: dict[str, float] = {}
+        self.pending: list[dict] = []
+        self.step_started = time.perf_counter()
+
+    def on_rollout(self, rollout: "Rollout") -> None:
+        """Note what a generation batch shows: pass rate, exact entropy, lengths, truncation."""
+        lengths = [len(ids) for ids in rollout.batch.token_ids]
+        known = [r for r in rollout.rewards if r is not None]
+        self.latest = {
+            "reward": sum(known) / len(known) if known else float("nan"),
+            "entropy": float(rollout.batch.entropies.sum()) / sum(lengths),
+            "mean_length": sum(lengths) / len(lengths),
+            "truncated": sum(rollout.batch.truncated) / len(lengths),
+            "without_verdict": len(rollout.rewards) - len(known),
+        }
+        size = self.job.num_generations
+        self.pending = [
+            {
+                "problem_id": self.rows[rollout.problems[i]]["id"],
+                "rewards": rollout.rewards[i : i + size],
+                "lengths": lengths[i : i + size],
+            }
+            for i in range(0, len(lengths), size)
+        ]
+
+    def on_log(self, step: int, logs: dict[str, float]) -> None:
+        """Write one row per step; check that an on-policy run is one."""
+        clipped = logs["clip_ratio/region_mean"]
+        if self.job.num_iterations == 1 and clipped != 0:
+            raise OffPolicyStep(f"step {step}: {clipped:.2%} of the ratios were clipped")
+        now = time.perf_counter()
+        row = {"step": step} | self.latest | {
+            "entropy_trl": logs["entropy"],
+            "loss": logs["loss"],
+            "grad_norm": logs["grad_norm"],
+            "groups_without_signal": logs["frac_reward_zero_std"],
+            "clipped": clipped,
+            "seconds": round(now - self.step_started, 3),
+        }  # fmt: skip
+        self.step_started = now
+        training.append_rows(self.metrics_file, [row])
+        training.append_rows(
+            self.pass_rates_file, [{"step": step} | entry for entry in self.pending]
+        )
+        self.pending = []
+        self.progress(done=step, total=self.job.max_steps, **row)
+
+
+def _build_trainer(
+    job: GRPOJob, rows: list[dict], model: object, tokenizer: object, recorder: Recorder
+) -> object:
+    from datasets import Dataset
+    from transformers import TrainerCallback
+
+    from ace_lib.grpo import OnPolicyTrainer
+
+    class Log(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if "clip_ratio/region_mean" in logs:
+                recorder.on_log(state.global_step, logs)
+
+    num_batches = -(-job.max_steps // job.num_iterations)
+    order = write_schedule(len(rows), num_batches * job.prompts_per_batch, job.seed)
+    rendered = [render_prompt(tokenizer, row) for row in rows]
+    dataset = Dataset.from_dict({"prompt": [rendered[i] for i in order], "problem": order})
+    return OnPolicyTrainer(
+        score=make_score(rows),
+        on_rollout=recorder.on_rollout,
+        model=model,
+        processing_class=tokenizer,
+        args=grpo_config(job),
+        train_dataset=dataset,
+        callbacks=[Log()],
+    )
+
+
+def grpo_config(job: GRPOJob) -> object:
+    """TRL's configuration for the papers' recipe (P1 section 3.1), value by value."""
+    import torch
+    from trl.trainer.grpo_config import GRPOConfig
+
+    completions = job.prompts_per_batch * job.num_generations
+    on_gpu = torch.cuda.is_available()
+    return GRPOConfig(
+        output_dir=str(Path(job.output) / "checkpoints"),
+        max_steps=job.max_steps,
+        per_device_train_batch_size=completions // job.gradient_accumulation_steps,
+        gradient_accumulation_steps=job.gradient_accumulation_steps,
+        num_generations=job.num_generations,
+        max_completion_length=job.max_completion_length,
+        temperature=job.temperature,
+        top_p=1.0,  # anything less biases the ratio
+        top_k=0,
+        num_iterations=job.num_iterations,
+        beta=0.0,  # no KL, and no reference model in memory
+        loss_type="dapo",  # token-level: sum over all tokens / number of tokens
+        scale_rewards="group",
+        mask_truncated_completions=job.overlong_filtering,
+        learning_rate=job.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=job.weight_decay,
+        max_grad_norm=job.max_grad_norm,
+        shuffle_dataset=False,  # the order is in the data set
+        seed=job.seed,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        gradient_checkpointing=on_gpu,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=job.save_steps,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+    )

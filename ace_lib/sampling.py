@@ -1,0 +1,259 @@
+"""Sampling completions: one function for the built-in sampler and for vLLM.
+
+`generate_batch` is the tight loop that evaluation and RL rollouts share: each distinct prompt is
+read once, finished rows leave the batch, and the temperature-adjusted entropy (nats, of
+softmax(logits / T)) is noted at every token, exactly, since the logits are at hand.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ace_lib.decoder import Decoder
+
+# Rows leave the batch when this share of it has finished: copying the cache costs a few steps.
+DROP_SHARE = 0.2
+TOP_P_CANDIDATES = 32
+
+
+@dataclass
+class Sample:
+    """One completion.
+
+    Attributes:
+        text: decoded completion, the end-of-turn token left out.
+        token_ids: as sampled, the end-of-turn token included when there is one.
+        truncated: the length limit came before an end-of-turn token.
+        logprobs: log-probability of each token under softmax(logits / T), top-p not applied.
+        entropies: entropy of that distribution at each token, nats; empty with vLLM.
+    """
+
+    text: str
+    token_ids: list[int]
+    truncated: bool
+    logprobs: list[float]
+    entropies: list[float]
+
+
+@dataclass
+class Batch:
+    """What `generate_batch` returns; rows are prompt-major, `num_samples` per prompt.
+
+    Attributes:
+        token_ids: one list per row, the end-of-turn token included.
+        truncated: one flag per row.
+        logprobs: (rows, longest completion), 0 behind a row's end.
+        entropies: same shape, nats.
+    """
+
+    token_ids: list[list[int]]
+    truncated: list[bool]
+    logprobs: Tensor
+    entropies: Tensor
+
+
+@torch.no_grad()
+def generate_batch(
+    model: torch.nn.Module,
+    prompts: Sequence[Sequence[int]],
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    generator: torch.Generator,
+    eos_token_ids: Sequence[int],
+    top_p: float = 1.0,
+) -> Batch:
+    """Sample `num_samples` completions of every prompt (token ids) in one batch.
+
+    Args:
+        model: Qwen2 or Llama causal language model.
+        prompts: token ids of each prompt, at least one token each.
+        num_samples: completions per prompt.
+        max_new_tokens: limit per completion; a row that reaches it is truncated.
+        temperature: divides the logits; 0 takes the likeliest token.
+        generator: source of randomness, on the CPU: same state, same completions.
+        eos_token_ids: tokens that end a completion.
+        top_p: nucleus sampling when below 1.
+    """
+    decoder = Decoder(model)
+    logits = decoder.start([list(p) for p in prompts], num_samples, max_new_tokens)
+    device, count = logits.device, logits.shape[0]
+    tokens = torch.zeros(count, max_new_tokens, dtype=torch.long, device=device)
+    logprobs = torch.zeros(count, max_new_tokens, device=device)
+    entropies = torch.zeros(count, max_new_tokens, device=device)
+    lengths = torch.full((count,), max_new_tokens, device=device)
+    eos = torch.tensor(list(eos_token_ids), device=device)
+    rows = torch.arange(count, device=device)  # which rows the decoder still holds
+    alive = torch.ones(count, dtype=torch.bool, device=device)  # and which of those go on
+    for position in range(max_new_tokens):
+        log_p = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+        chosen = _choose(log_p, temperature, top_p, generator)
+        tokens[rows, position] = chosen
+        logprobs[rows, position] = log_p.gather(1, chosen[:, None])[:, 0]
+        entropies[rows, position] = -(log_p.exp() * log_p).sum(-1)
+        ended = alive & torch.isin(chosen, eos)
+        lengths[rows[ended]] = position + 1
+        alive = alive & ~ended
+        num_alive = int(alive.sum())
+        if num_alive == 0 or position + 1 == max_new_tokens:
+            break
+        if num_alive <= (1 - DROP_SHARE) * len(rows):
+            kept = alive.nonzero()[:, 0]
+            decoder.keep(kept)
+            rows, chosen, alive = rows[kept], chosen[kept], alive[kept]
+        logits = decoder.step(chosen)
+    return _collect(tokens, lengths, logprobs, entropies, eos)
+
+
+def _choose(log_p: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
+    """One token per row, by inverting the cumulative distribution (faster than multinomial)."""
+    if temperature == 0:
+        return log_p.argmax(dim=-1)
+    uniform = torch.rand(log_p.shape[0], 1, generator=generator).to(log_p.device)
+    p = log_p.exp()
+    if top_p >= 1:
+        return _invert(p.cumsum(-1), uniform)
+    ordered, order = p.topk(min(TOP_P_CANDIDATES, p.shape[-1]), dim=-1)
+    if (ordered.sum(-1) < top_p).any():  # a flat distribution: the nucleus needs them all
+        ordered, order = p.sort(dim=-1, descending=True)
+    total = ordered.cumsum(-1)
+    # The smallest set whose mass reaches top_p: a token counts while the mass before it is short.
+    nucleus = ordered * (total - ordered < top_p)
+    return order.gather(1, _invert(nucleus.cumsum(-1), uniform)[:, None])[:, 0]
+
+
+def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    index = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)[:, 0]
+    return index.clamp(max=cumulative.shape[-1] - 1)
+
+
+def _collect(
+    tokens: Tensor, lengths: Tensor, logprobs: Tensor, entropies: Tensor, eos: Tensor
+) -> Batch:
+    longest = int(lengths.max())
+    # A dropped row may have been carried on for a few steps; what it wrote there is cut here.
+    inside = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    token_ids = [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+    last = tokens.gather(1, lengths[:, None] - 1)[:, 0]
+    truncated = (~torch.isin(last, eos)).tolist()
+    return Batch(
+        token_ids, truncated, logprobs[:, :longest] * inside, entropies[:, :longest] * inside
+    )
+
+
+def end_tokens(model: torch.nn.Module, tokenizer: object) -> list[int]:
+    """All tokens that end a turn: the tokenizer's and those of the generation config (as TRL)."""
+    declared = model.generation_config.eos_token_id
+    declared = declared if isinstance(declared, list) else [declared]
+    return sorted({t for t in (*declared, tokenizer.eos_token_id) if t is not None})
+
+
+def decode(tokenizer: object, token_ids: Sequence[int], eos_token_ids: Sequence[int]) -> str:
+    """Text of a completion without its end-of-turn token.
+
+    Other special tokens stay visible: `</think>` is one in some tokenizers, and the verdict on
+    an answer depends on it.
+    """
+    ids = list(token_ids)
+    if ids and ids[-1] in eos_token_ids:
+        ids.pop()
+    return tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def load(model_path: Path | str) -> tuple[torch.nn.Module, object]:
+    """Model in evaluation mode, and tokenizer, of a local folder; float32 on a CPU."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
+
+
+def sample(
+    model_path: Path | str,
+    prompts: Sequence[str],
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float = 1.0,
+    seed: int = 0,
+    engine: str = "transformers",
+    max_rows: int = 512,
+    progress: Callable[..., None] | None = None,
+) -> list[list[Sample]]:
+    """Sample `num_samples` completions of every rendered prompt.
+
+    Args:
+        model_path: folder of a model with its tokenizer.
+        prompts: rendered prompts (`ace_lib.prompts.render_prompt`).
+        num_samples: completions per prompt.
+        max_new_tokens: limit per completion.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_p: nucleus sampling when below 1.
+        seed: same seed, same completions, on one machine and engine.
+        engine: "transformers" (the built-in sampler) or "vllm".
+        max_rows: completions sampled at once by the built-in sampler; memory grows with it.
+        progress: called with `done=…, total=…` (completions) after every batch.
+
+    Returns:
+        One list of samples per prompt.
+    """
+    if engine == "vllm":
+        from ace_lib import vllm_engine
+
+        return vllm_engine.sample(
+            model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed
+        )
+    model, tokenizer = load(model_path)
+    samples: list[list[Sample]] = []
+    chunks = sample_chunks(
+        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed, max_rows
+    )
+    for chunk in chunks:
+        samples += chunk
+        if progress:
+            progress(done=len(samples) * num_samples, total=len(prompts) * num_samples)
+    return samples
+
+
+def sample_chunks(
+    model: torch.nn.Module,
+    tokenizer: object,
+    prompts: Sequence[str],
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    max_rows: int = 512,
+) -> Iterator[list[list[Sample]]]:
+    """Yield the samples of `max_rows // num_samples` prompts at a time.
+
+    Each prompt is sampled in a chunk whose randomness depends on the seed and the chunk's place
+    only, so what comes after a restart is what would have come without one.
+    """
+    eos = end_tokens(model, tokenizer)
+    size = max(1, max_rows // num_samples)
+    for start in range(0, len(prompts), size):
+        chunk = tokenizer(list(prompts[start : start + size]), add_special_tokens=False).input_ids
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        batch = generate_batch(
+            model, chunk, num_samples, max_new_tokens, temperature, generator, eos, top_p
+        )
+        flat = _samples(batch, tokenizer, eos)
+        yield [flat[i : i + num_samples] for i in range(0, len(flat), num_samples)]
+
+
+def _samples(batch: Batch, tokenizer: object, eos: Sequence[int]) -> list[Sample]:
+    logprobs, entropies = batch.logprobs.tolist(), batch.entropies.tolist()
+    return [
+        Sample(decode(tokenizer, ids, eos), ids, cut, logprob[: len(ids)], entropy[: len(ids)])
+        for ids, cut, logprob, entropy in zip(
+            batch.token_ids, batch.truncated, logprobs, entropies, strict=True
+        )
+    ]

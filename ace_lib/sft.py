@@ -1,0 +1,227 @@
+"""Supervised fine-tuning as in P2 section 3: the job and its run with TRL's SFTTrainer.
+
+The loss covers the completion only; rows over the length limit are removed and counted, never
+cut (TRL cuts them, and a cut row trains a model never to stop); the RoPE base is raised before
+training. `train` belongs in the child process of `ace_lib.launch`; torch and TRL are imported
+only there.
+"""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ace_lib import AceError, problems, training
+
+# Rows are sorted by length within pools of this many batches: less padding, order still random.
+POOL_BATCHES = 16
+
+
+class NoTrainingRows(AceError):
+    """Nothing is left to train on."""
+
+
+@dataclass
+class SFTJob:
+    """One supervised run.
+
+    Attributes:
+        name: shown in the progress line.
+        model: folder of the start model.
+        output: folder for `model/`, `metrics.jsonl`, `rows.json`, `epoch-N/` and `DONE`.
+        rows_file: JSONL of {"prompt": rendered prompt, "completion": text}; the end-of-turn token
+            is added here.
+        num_train_epochs: passes over the rows; P2 finds improvement up to the fifth.
+        learning_rate: peak.
+        batch_size: rows per optimizer step.
+        max_length: tokens of prompt and completion; longer rows are removed.
+        rope_theta: RoPE base to train with (P2: 1,000,000), None keeps the model's.
+        lr_scheduler_type: as transformers names them.
+        warmup_fraction: share of the steps over which the learning rate rises.
+        weight_decay: of AdamW.
+        seed: order of the rows.
+        save_epochs: keep a model per epoch in `epoch-1/`, `epoch-2/`, …
+    """
+
+    name: str
+    model: str
+    output: str
+    rows_file: str
+    num_train_epochs: int
+    learning_rate: float
+    batch_size: int
+    max_length: int
+    rope_theta: float | None = None
+    lr_scheduler_type: str = "cosine"
+    warmup_fraction: float = 0.05
+    weight_decay: float = 1e-4
+    seed: int = 0
+    save_epochs: bool = False
+
+
+def tokenize_rows(
+    tokenizer: object, rows: Sequence[dict], max_length: int
+) -> tuple[list[dict[str, list[int]]], int]:
+    """Token ids and labels of prompt-completion rows, and how many were too long.
+
+    Prompt and completion are tokenized apart, as the sampler sees them. Labels are -100 on the
+    prompt, so that the loss leaves it out.
+    """
+    prompts = tokenizer([row["prompt"] for row in rows], add_special_tokens=False).input_ids
+    completions = tokenizer([row["completion"] for row in rows], add_special_tokens=False).input_ids
+    kept = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        completion = [*completion, tokenizer.eos_token_id]
+        if len(prompt) + len(completion) <= max_length:
+            labels = [-100] * len(prompt) + completion
+            kept.append({"input_ids": prompt + completion, "labels": labels})
+    return kept, len(rows) - len(kept)
+
+
+def write_schedule(
+    lengths: Sequence[int], batch_size: int, num_epochs: int, seed: int
+) -> list[int]:
+    """Row indices in training order: every epoch a new order, rows of like length together.
+
+    Written into the data set, so that a resumed run goes on exactly where it stopped.
+    """
+    schedule: list[int] = []
+    for epoch in range(num_epochs):
+        rng = random.Random(f"{seed}-{epoch}")
+        order = list(range(len(lengths)))
+        rng.shuffle(order)
+        pool_size = POOL_BATCHES * batch_size
+        batches = []
+        for start in range(0, len(order), pool_size):
+            pool = sorted(order[start : start + pool_size], key=lambda i: lengths[i])
+            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        rng.shuffle(batches)
+        schedule += [i for batch in batches for i in batch]
+    return schedule
+
+
+def train(job: SFTJob, progress: Callable[..., None]) -> None:
+    """Run the job in this process, from its last checkpoint if it has one.
+
+    Raises:
+        NoTrainingRows: every row is longer than `max_length`, or there is none.
+    """
+    from transformers import AutoTokenizer
+
+    output = Path(job.output)
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    rows, num_too_long = tokenize_rows(
+        tokenizer, problems.read_jsonl(job.rows_file), job.max_length
+    )
+    if not rows:
+        raise NoTrainingRows(
+            f"{job.rows_file}: no row of at most {job.max_length} tokens ({num_too_long} were "
+            "longer); raise max_length or give other rows"
+        )
+    counts = {"num_rows": len(rows), "num_too_long": num_too_long,
+              "num_tokens": sum(len(row["input_ids"]) for row in rows)}  # fmt: skip
+    (output / "rows.json").write_text(json.dumps(counts) + "\n")
+    trainer = _build_trainer(job, rows, tokenizer, progress)
+    checkpoints = output / "checkpoints"
+    last, step = training.last_checkpoint(checkpoints)
+    training.forget_after(output / "metrics.jsonl", step)
+    trainer.train(resume_from_checkpoint=last)
+    training.save_model(trainer.model, tokenizer, output / "model")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def load_model(path: str, rope_theta: float | None) -> object:
+    """Model to train, with its RoPE base changed if one is given."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path)
+    if rope_theta is not None:
+        config.rope_parameters = {**config.rope_parameters, "rope_theta": rope_theta}
+    return AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+
+
+def _build_trainer(
+    job: SFTJob, rows: list[dict], tokenizer: object, progress: Callable[..., None]
+) -> object:
+    from datasets import Dataset
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    lengths = [len(row["input_ids"]) for row in rows]
+    order = write_schedule(lengths, job.batch_size, job.num_train_epochs, job.seed)
+    num_steps = -(-len(order) // job.batch_size)
+    return SFTTrainer(
+        model=load_model(job.model, job.rope_theta),
+        args=sft_config(job, num_steps),
+        train_dataset=Dataset.from_list(rows).select(order),
+        processing_class=tokenizer,
+        callbacks=[_make_callback(job, tokenizer, num_steps, progress)],
+    )
+
+
+def _make_callback(
+    job: SFTJob, tokenizer: object, num_steps: int, progress: Callable[..., None]
+) -> object:
+    from transformers import TrainerCallback
+
+    output = Path(job.output)
+    # The schedule holds all epochs in a row, so an epoch ends at this many steps.
+    ends = {round(num_steps * (n + 1) / job.num_train_epochs): n + 1
+            for n in range(job.num_train_epochs)}  # fmt: skip
+
+    class Log(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.started = time.perf_counter()
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            epoch = ends.get(state.global_step)
+            control.should_save = epoch is not None and state.global_step < num_steps
+            if job.save_epochs and epoch is not None:
+                training.save_model(model, tokenizer, output / f"epoch-{epoch}")
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if "loss" not in logs:
+                return
+            row = {"step": state.global_step, "epoch": state.global_step / num_steps
+                   * job.num_train_epochs, "loss": logs["loss"], "grad_norm": logs["grad_norm"],
+                   "learning_rate": logs["learning_rate"], "entropy": logs["entropy"],
+                   "token_accuracy": logs["mean_token_accuracy"],
+                   "seconds": round(time.perf_counter() - self.started, 2)}  # fmt: skip
+            training.append_rows(output / "metrics.jsonl", [row])
+            progress(done=state.global_step, total=num_steps, **row)
+
+    return Log()
+
+
+def sft_config(job: SFTJob, num_steps: int) -> object:
+    """TRL's configuration for the job."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    on_gpu = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(Path(job.output) / "checkpoints"),
+        max_steps=num_steps,
+        per_device_train_batch_size=job.batch_size,
+        learning_rate=job.learning_rate,
+        lr_scheduler_type=job.lr_scheduler_type,
+        warmup_steps=int(job.warmup_fraction * num_steps),
+        weight_decay=job.weight_decay,
+        adam_beta2=0.95,
+        max_length=None,  # too long rows are gone already
+        dataset_kwargs={"skip_prepare_dataset": True},  # tokenized above
+        train_sampling_strategy="sequential",  # the order is in the data set
+        seed=job.seed,
+        use_cpu=not on_gpu,
+        bf16=on_gpu,
+        gradient_checkpointing=on_gpu,
+        logging_steps=10,
+        save_strategy="no",  # the callback saves at the end of each epoch
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
