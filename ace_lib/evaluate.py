@@ -40,6 +40,7 @@ class EvaluationJob:
     top_p: float = 0.95
     seed: int = 0
     engine: str = "transformers"
+    think: bool = True
 
 
 def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
@@ -53,6 +54,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
         top_p=job.top_p,
         seed=job.seed,
         engine=job.engine,
+        think=job.think,
         out=Path(job.output) / "samples.jsonl.gz",
         progress=progress,
     )
@@ -67,6 +69,7 @@ def evaluate(
     top_p: float = 0.95,
     seed: int = 0,
     engine: str = "transformers",
+    think: bool = True,
     out: Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> "pandas.DataFrame":
@@ -81,6 +84,7 @@ def evaluate(
         top_p: … and 0.95.
         seed: same seed, same answers, on one machine and engine.
         engine: "transformers" or "vllm".
+        think: the prompt opens a think block; False for a model that was never taught one.
         out: JSONL.gz of the table. Problems that are complete in it are not sampled again when
             model and settings are the same; otherwise it is made anew.
         progress: called with `done=…, total=…, pass_rate=…` as answers are judged.
@@ -89,7 +93,7 @@ def evaluate(
         Table with the columns `COLUMNS`, sorted by problem and sample; `reward` is NaN where
         there is no verdict (a failure of the verifier or of the problem, not of the model).
     """
-    settings = [num_samples, max_new_tokens, temperature, top_p, seed, engine]
+    settings = [num_samples, max_new_tokens, temperature, top_p, seed, engine, think]
     rows = _resume(out, fingerprint(model_path, settings), num_samples) if out else []
     done = {row["problem_id"] for row in rows}
     missing = [row for row in problems if row["id"] not in done]
@@ -110,7 +114,7 @@ def evaluate(
         for chunk in _sampled(model_path, missing, *settings):
             if waiting:
                 keep(waiting.result())
-            waiting = judge.submit(_judged, *chunk)
+            waiting = judge.submit(_judged, *chunk, think)
         if waiting:
             keep(waiting.result())
     return table(rows, [row["id"] for row in problems])
@@ -151,7 +155,7 @@ def append_jsonl(path: Path, rows: list[dict]) -> None:
 
 def _sampled(
     model_path: Path | str, rows: list[dict], num_samples: int, max_new_tokens: int,
-    temperature: float, top_p: float, seed: int, engine: str,
+    temperature: float, top_p: float, seed: int, engine: str, think: bool,
 ):  # fmt: skip
     """Yield (problem rows, their samples) batch by batch."""
     if not rows:
@@ -162,7 +166,7 @@ def _sampled(
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(model_path)
-        prompts = [render_prompt(tokenizer, row) for row in rows]
+        prompts = [render_prompt(tokenizer, row, think) for row in rows]
         yield (
             rows,
             sampling.sample(
@@ -171,7 +175,7 @@ def _sampled(
         )
         return
     model, tokenizer = sampling.load(model_path)
-    prompts = [render_prompt(tokenizer, row) for row in rows]
+    prompts = [render_prompt(tokenizer, row, think) for row in rows]
     start = 0
     for samples in sampling.sample_chunks(
         model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed
@@ -180,13 +184,13 @@ def _sampled(
         start += len(samples)
 
 
-def _judged(rows: list[dict], samples: list[list]) -> list[dict]:
+def _judged(rows: list[dict], samples: list[list], think: bool) -> list[dict]:
     """Rows of the table for some problems and their samples."""
     from ace_lib import verify
 
     pairs = [(row, index, s) for row, group in zip(rows, samples, strict=True)
              for index, s in enumerate(group)]  # fmt: skip
-    responses = [full_response(sample.text) for _, _, sample in pairs]
+    responses = [full_response(sample.text, think) for _, _, sample in pairs]
     verdicts = verify.verify_responses([row for row, _, _ in pairs], responses)
     return [
         {

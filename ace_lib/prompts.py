@@ -44,23 +44,27 @@ def chat_prompt(row: dict) -> list[dict[str, str]]:
     ]
 
 
-def render_prompt(tokenizer: object, row: dict) -> str:
+def render_prompt(tokenizer: object, row: dict, think: bool = True) -> str:
     """The text the model continues: chat template applied, assistant turn open, `<think>` open.
 
     Args:
         tokenizer: a transformers tokenizer with a chat template. A template that does not open
             the think block itself (any instruct model off the shelf) gets `<think>\\n` appended.
         row: a problem row.
+        think: False leaves the template's text alone, for measuring a model that never learned to
+            close a think block.
     """
     text = tokenizer.apply_chat_template(
         chat_prompt(row), tokenize=False, add_generation_prompt=True
     )
-    return text if text.rstrip().endswith(THINK_OPEN) else text + THINK_OPEN + "\n"
+    if not think or text.rstrip().endswith(THINK_OPEN):
+        return text
+    return text + THINK_OPEN + "\n"
 
 
-def full_response(completion: str) -> str:
+def full_response(completion: str, think: bool = True) -> str:
     """The assistant turn as the verifier reads it: the `<think>` of the prompt put back."""
-    return f"{THINK_OPEN}\n{completion}"
+    return f"{THINK_OPEN}\n{completion}" if think else completion
 
 
 def answer_part(response: str) -> str | None:
