@@ -172,7 +172,7 @@ def state(profile: str, step: str) -> dict[str, Any] | None:
             data = read_json(folder / name)
             return {"input_hash": data["input_hash"], "run_id": data["run_id"],
                     "done": name == "DONE"}  # fmt: skip
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             continue
     return None if not folder.exists() else {"input_hash": "", "run_id": "", "done": False}
 
