@@ -1,14 +1,35 @@
-"""Judge a math answer against a gold answer (placeholder tier 1)."""
+r"""Judge a math answer against a gold answer, by the cheapest sure means.
+
+Tier 1 compares spellings and plain numbers; tier 2 parses both (`ace_lib.math_parse`) and compares
+exactly or to 35 digits; tier 3 asks math-verify in a killable process, only for LaTeX that tier 2
+does not know. Nothing here evaluates text from an answer, and every step is bounded.
+"""
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from ace_lib import prompts
+from ace_lib.math_compare import compare
 from ace_lib.math_judge import MathJudge
+from ace_lib.math_parse import Node, parse
+from ace_lib.math_tokens import Unparsed
+
+SHOWN_CHARS = 200
+MAX_CHARS = 2_000
+_PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
+_SLASH = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,300})\}\{(\d{1,300})\}|(\d{1,300})/(\d{1,300}))")
+_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[,;! :])(?![a-zA-Z])|[\s$]")
+_CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?\s*.*", re.DOTALL)
+_FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
 def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
-    """Status and detail of a math row (`response`, `gold`)."""
+    """Status and detail (`answer`, `tier`, `reason`) of a row with `response` and `gold`.
+
+    Raises:
+        MathJudgeError: tier 3 failed; nothing is known about the answer.
+    """
     gold = str(row["gold"]).strip()
     if not gold:
         return "invalid_problem", {"reason": "the gold answer is empty"}
@@ -17,22 +38,125 @@ def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     answer = prompts.final_answer(row["response"])
     if answer is None:
         return "no_answer", {"reason": "no box after </think>"}
-    a, b = _number(gold), _number(answer)
-    if answer == gold or (a is not None and a == b):
-        return "passed", {"tier": 1, "answer": answer[:200]}
-    if a is not None and b is not None:
-        return "wrong_answer", {"tier": 1, "answer": answer[:200]}
+    if "\\boxed" in gold:
+        gold = prompts.last_boxed(gold) or gold
+    status, detail = _judge(gold, answer, judge)
+    return status, {"answer": answer[:SHOWN_CHARS], **detail}
+
+
+def same_answer(gold: str, answer: str) -> bool | None:
+    """Tiers 1 and 2 alone: True, False, or None when they cannot say.
+
+    Pure, bounded, and fit for grouping attempts in a majority vote.
+    """
+    status, detail = _judge(gold, answer, None)
+    return status == "passed" if detail["tier"] < 3 else None
+
+
+def _judge(gold: str, answer: str, judge: MathJudge | None) -> tuple[str, dict]:
+    first = _tier_one(gold, answer)
+    if first is not None:
+        return _status(first), {"tier": 1}
+    if max(len(gold), len(answer)) > MAX_CHARS:
+        return "wrong_answer", {"tier": 1, "reason": f"longer than {MAX_CHARS} characters"}
+    right, reason = _tier_two(gold, answer)
+    if right is not None:
+        return _status(right), {"tier": 2, **({"reason": reason} if reason else {})}
+    if judge is None:
+        return "wrong_answer", {"tier": 3, "reason": reason}
     reply = judge.ask(gold, answer)
-    status = {"equal": "passed", "different": "wrong_answer", "timeout": "timeout"}
-    return status.get(reply, "invalid_problem"), {"tier": 3, "answer": answer[:200]}
+    if reply == "unparsed":
+        return "invalid_problem", {"tier": 3, "reason": "the gold answer cannot be parsed"}
+    return {"equal": "passed", "different": "wrong_answer"}.get(reply, reply), {"tier": 3}
 
 
-def _number(text: str) -> Fraction | None:
-    text = text.strip().strip("$").replace(",", "")
-    text = re.sub(r"^(-?)\\[dt]?frac\{(\d{1,100})\}\{(\d{1,100})\}$", r"\1\2/\3", text)
-    if not re.fullmatch(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})(/\d{1,300})?", text):
-        return None
-    try:
+def _status(right: bool) -> str:
+    return "passed" if right else "wrong_answer"
+
+
+def _tier_one(gold: str, answer: str) -> bool | None:
+    """Equal spelling or plain numbers; None when it takes more to say."""
+    if gold == answer:
+        return True
+    a, b = _plain_number(gold), _plain_number(answer)
+    if a is not None and b is not None:
+        return a == b
+    return True if _spelling(gold) == _spelling(answer) else None
+
+
+def _plain_number(text: str) -> Fraction | None:
+    text = text.strip().strip("$").strip()
+    if _PLAIN.fullmatch(text):
         return Fraction(text)
-    except (ValueError, ZeroDivisionError):
+    match = _SLASH.fullmatch(text)
+    if match is None:
         return None
+    above, below = match.group(2) or match.group(4), match.group(3) or match.group(5)
+    return Fraction(int(match.group(1) + above), int(below)) if int(below) else None
+
+
+def _spelling(text: str) -> str:
+    return _LAYOUT.sub("", text[:MAX_CHARS]) if len(text) <= MAX_CHARS else text
+
+
+def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
+    """Right, wrong or None (ask tier 3), and a reason."""
+    expected, trouble = _parsed(gold)
+    given, answer_trouble = _parsed(answer)
+    if expected is None or given is None:
+        return _by_words(gold, answer, trouble, answer_trouble)
+    try:
+        right = compare(expected, given)
+    except Unparsed as error:
+        if error.latex:
+            return None, str(error)
+        return _words_of(gold) == _words_of(answer), str(error)
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return False, f"no value: {type(error).__name__}"
+    return right or _is_choice(gold, answer), ""
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[Node | None, Unparsed | None]:
+    while match := _FONT.fullmatch(text.strip()):
+        if not re.search(r"\\(boxed|fbox)", text) and not re.search(r"\\|[\d$]", match.group(1)):
+            break
+        text = match.group(1)
+    try:
+        return parse(text), None
+    except Unparsed as error:
+        return None, error
+
+
+def _by_words(
+    gold: str, answer: str, trouble: Unparsed | None, answer_trouble: Unparsed | None
+) -> tuple[bool | None, str]:
+    """At least one side is no formula: words, a choice letter, or LaTeX for tier 3."""
+    reason = str(trouble or answer_trouble)
+    if _is_choice(gold, answer) or _words_of(gold) == _words_of(answer):
+        return True, ""
+    if any(side is not None and side.latex for side in (trouble, answer_trouble)):
+        return None, reason
+    return False, reason
+
+
+def _words_of(text: str) -> str:
+    """Letters, digits and signs of an answer in words, without fonts and case."""
+    for _ in range(3):
+        text = _FONT.sub(r" \1 ", text)
+    return " ".join(re.findall(r"[^\s$.,{}\\]+", text.lower()))
+
+
+def _is_choice(gold: str, answer: str) -> bool:
+    """`B` for a gold of `(B)`, `\\text{B}` or `B.`; also `(B) 12` for a gold of `B`."""
+    letters = []
+    for text in (gold, answer):
+        match = _CHOICE.fullmatch(_words_plain(text))
+        letters.append(match and (match.group(1) or match.group(2)))
+    return letters[0] is not None and letters[0] == letters[1]
+
+
+def _words_plain(text: str) -> str:
+    for _ in range(3):
+        text = _FONT.sub(r"\1", text)
+    return re.sub(r"[\\$]|\s+(?=\))|^\s+|\s+$", "", text)

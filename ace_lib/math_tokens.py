@@ -1,0 +1,242 @@
+r"""From the LaTeX (or plain text) of an answer to tokens, for `ace_lib.math_parse`.
+
+Only spelling is decided here: layout commands vanish, synonyms become one token, words are told
+from products of letters, digit groups are joined.
+"""
+
+import re
+from dataclasses import dataclass
+
+MAX_CHARS = 2_000
+
+
+class Unparsed(ValueError):
+    """The text is not an answer this parser knows. `latex` is True for unknown LaTeX commands."""
+
+    def __init__(self, reason: str, latex: bool = False) -> None:
+        super().__init__(reason)
+        self.latex = latex
+
+
+@dataclass
+class Token:
+    """`kind` is num, sym, fn, cmd, op, text or end; `spaced`: white space stands before it."""
+
+    kind: str
+    value: str
+    spaced: bool = False
+
+
+_UNICODE = {
+    "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
+    "∗": "*", "π": r"\pi ", "√": r"\wholesqrt ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
+    "≠": r"\ne ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "°": r"^\circ ",
+    "±": r"\pm ", "²": "^2 ", "³": "^3 ", "½": r"\frac12 ", "¼": r"\frac14 ", "¾": r"\frac34 ",
+    "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "∅": r"\emptyset ",
+    "∠": r"\angle ", "△": r"\triangle ", "€": r"\euro ", "£": r"\pounds ", "ℝ": r"\mathbb{R}",
+    "’": "'", "′": "'", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ", "ℤ": r"\mathbb{Z}",
+}  # fmt: skip
+_SKIPPED = set(
+    r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \displaystyle "
+    r"\textstyle \scriptstyle \limits \! \, \; \: \> \quad \qquad \( \) \[ \] \rm \bf \it \sf "
+    r"\mathstrut \strut \nobreak \allowbreak \nolimits \middle \enspace \thinspace \hfill".split()
+)
+_SYNONYMS = {
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom",
+    r"\tbinom": r"\binom", r"\leq": "<=", r"\leqslant": "<=", r"\le": "<=", r"\geq": ">=",
+    r"\geqslant": ">=", r"\ge": ">=", r"\lt": "<", r"\gt": ">", r"\neq": "!=", r"\ne": "!=",
+    r"\cdot": "*", r"\times": "*", r"\ast": "*", r"\div": "/", r"\lbrace": r"\{",
+    r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\vert": "|", r"\lvert": "|",
+    r"\rvert": "|", r"\mid": "|", r"\varnothing": r"\emptyset", r"\bar": r"\overline", r"\%": "%",
+    r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": ",", r"\lor": ",",
+    r"\wedge": ",", r"\vee": ",", r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
+    r"\degree": r"\circ", r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan",
+    r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\backslash": r"\setminus",
+    r"\smallsetminus": r"\setminus", r"\lg": r"\log_10",
+}  # fmt: skip
+_WORD_COMMANDS = set(
+    r"\text \textbf \textit \textrm \textsf \texttt \textnormal \mbox \hbox \mathrm \operatorname "
+    r"\mathbf \mathit \mathsf \mathtt \mathcal \boldsymbol \bm \mathbb \mathfrak \mathscr".split()
+)
+FUNCTIONS = set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log "
+    "exp lcm gcd max min sgn sqrt det".split()
+)
+_PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty": r"\infty",
+                  "theta": r"\theta", "oo": r"\infty"}  # fmt: skip
+_COMMANDS = set(
+    r"\frac \sqrt \wholesqrt \binom \choose \circ \infty \pm \mp \cup \cap \setminus \in \approx "
+    r"\overline \dot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
+    r"\emptyset \begin \end \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
+    r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
+    r"\underline \overset \tilde \wholelog".split()
+)
+_GREEK = set(
+    r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \rho "
+    r"\sigma \tau \upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi "
+    r"\Omega \pi \ell \Pi \Xi".split()
+)
+_TOKEN = re.compile(
+    r"(?P<space>[\s~&]+)|(?P<num>\d+(?:\.(?!\.)\d*)?(?:[eE][+-]?\d+(?!\w))?|\.\d+)|(?P<row>\\\\(?:\[\w*\])?)"
+    r"|(?P<cmd>\\(?:[a-zA-Z]+|.))|(?P<word>[a-zA-Z]+)|(?P<op><=|>=|!=|\*\*|\.\.\.|.)",
+    re.DOTALL,
+)
+_GROUP = re.compile(r"\s*\{([^{}]*)\}")
+_CONNECTIVES = {"or", "and", "or else"}
+
+
+def tokenize(text: str) -> list[Token]:
+    """Tokens of an answer, closed by an `end` token.
+
+    Raises:
+        Unparsed: too long, or a LaTeX command that is not known here.
+    """
+    if len(text) > MAX_CHARS:
+        raise Unparsed(f"longer than {MAX_CHARS} characters")
+    for character, spelling in _UNICODE.items():
+        text = text.replace(character, spelling)
+    text = text.replace("\\$", "\\dollar ")
+    if text.count("$") == 1:
+        text = text.replace("$", "\\dollar ")
+    text = text.replace("$", " ").replace("{,}", "\\group ").strip()
+    return _join_digit_groups([*_scan(text), Token("end", "")])
+
+
+def _scan(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    position, spaced = 0, False
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        kind, value, position = match.lastgroup, match.group(), match.end()
+        if kind == "space":
+            spaced = True
+            tokens += [Token("op", "&")] if "&" in value else []
+            continue
+        if kind == "cmd":
+            position, new = _command(value, text, position)
+            spaced = spaced or value in (r"\,", r"\;", r"\ ", r"\:", r"\quad", r"\qquad")
+        elif kind == "word":
+            previous = tokens[-1] if tokens else None
+            new = _word(value, previous, spaced, position == len(text))
+        elif kind == "row":
+            new = [Token("op", r"\\")]
+        else:
+            new = [Token("num" if kind == "num" else "op", "^" if value == "**" else value)]
+        if new:
+            new[0].spaced, spaced = spaced, False
+        tokens += new
+    return tokens
+
+
+def _command(name: str, text: str, position: int) -> tuple[int, list[Token]]:
+    """Tokens of a LaTeX command and the position after it."""
+    if name in (r"\left", r"\right") and text[position : position + 1] == ".":
+        return position + 1, []
+    if name in (r"\hspace", r"\vspace", r"\phantom", r"\hphantom"):
+        group = _GROUP.match(text, position)
+        return (group.end() if group else position), []
+    if name in _SKIPPED or name == "\\ " or name == "\\\n":
+        return position, []
+    if name in _WORD_COMMANDS:
+        return _worded(name, text, position)
+    name = _SYNONYMS.get(name, name)
+    if name == r"\log_10":
+        return position, [Token("fn", "log10")]
+    if name[1:] in FUNCTIONS and name != r"\sqrt":
+        return position, [Token("fn", name[1:])]
+    if name in _GREEK:
+        return position, [Token("sym", name)]
+    if name in _COMMANDS or name in (r"\dollar", r"\group"):
+        return position, [Token("cmd", name)]
+    if not name.startswith("\\"):
+        return position, [Token("op", name)]
+    raise Unparsed(f"unknown command {name}", latex=True)
+
+
+def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
+    r"""`\text{…}` and the font commands: a symbol, a function name or words."""
+    group = _GROUP.match(text, position)
+    if group is None:
+        if text[position : position + 1] != "{":  # \mathbf x
+            return position, []
+        raise Unparsed("markup inside words", latex=True)
+    words, position = group.group(1).strip(), group.end()
+    is_text = name.startswith((r"\text", r"\mbox", r"\hbox", r"\mathrm", r"\operatorname"))
+    if name == r"\mathbb":
+        return position, [Token("sym", f"\\mathbb{words}")]
+    if words in FUNCTIONS:
+        return position, [Token("fn", words)]
+    if words.lower().strip(" ,;") in _CONNECTIVES:
+        return position, [Token("op", ",")]
+    if not is_text and (len(words) == 1 or not words.isalpha()):
+        return position, _scan(words)
+    if re.fullmatch(r"[\d.,/\s%+()-]*", words):
+        return position, _scan(words)
+    return position, [Token("text", words, words != group.group(1))]
+
+
+def _word(word: str, previous: Token | None, spaced: bool, last: bool) -> list[Token]:
+    """A run of plain letters: connective, function, constant, unit or words, else a product."""
+    lower = word.lower()
+    if lower in _CONNECTIVES:
+        return [Token("op", ",")]
+    if lower in FUNCTIONS:
+        return [Token("fn", lower)] if lower != "sqrt" else [Token("cmd", r"\wholesqrt")]
+    if word in _PLAIN_SYMBOLS:
+        return [Token("sym", _PLAIN_SYMBOLS[word])]
+    after_number = previous is not None and previous.kind == "num"
+    if after_number and spaced and last and word in ("m", "s", "g", "L", "h", "N", "J"):
+        return [Token("text", word)]
+    if len(word) == 1:
+        return [Token("sym", word)]
+    if lower in PLAIN_UNITS and after_number:
+        return [Token("text", word)]
+    if len(word) > 4 or lower in _WORDS:
+        return [Token("text", word)]
+    return [Token("sym", letter) for letter in word]
+
+
+# Short words that are no products of letters, and units people write without \text.
+_WORDS = set(
+    "no yes none true odd even not the is of to for all any real east west fair base mod men from "
+    "left noon zero one two six ten four five nine dne both undef".split()
+)
+PLAIN_UNITS = set(
+    "cm mm km kg mg ml in ft yd mi lb oz hr hrs min mins sec secs mph kph rad deg cents usd day "
+    "days week year hour mile feet inch foot am pm units unit".split()
+)
+
+
+def _join_digit_groups(tokens: list[Token]) -> list[Token]:
+    r"""1,000 and 10\,000 and 10{,}000 are one number (1,000 not inside brackets)."""
+    joined: list[Token] = []
+    depth = 0
+    for token in tokens:
+        depth += (token.value in ("(", "[", r"\{", r"\langle")) - (
+            token.value in (")", "]", r"\}", r"\rangle")
+        )
+        number = _number_before(joined, token, depth)
+        if number is None:
+            joined.append(token)
+        else:
+            del joined[number + 1 :]
+            first = joined[number]
+            joined[number] = Token("num", first.value + token.value, first.spaced)
+    while len(joined) > 1 and joined[-2].kind == "op" and joined[-2].value in (".", ",", ";"):
+        del joined[-2]
+    return [token for token in joined if token.value != r"\group"]
+
+
+def _number_before(joined: list[Token], token: Token, depth: int) -> int | None:
+    """Index of the number that `token`, three digits, goes on; None when it starts anew."""
+    if token.kind != "num" or not joined or not re.fullmatch(r"\d{3}(\.\d+)?", token.value):
+        return None
+    separator = joined[-1]
+    comma = separator.value == "," and not (separator.spaced or token.spaced or depth)
+    if comma or separator.value == r"\group":
+        index = len(joined) - 2
+    else:
+        index = len(joined) - 1 if token.spaced else -1
+    if index < 0 or joined[index].kind != "num":
+        return None
+    return index if re.fullmatch(r"[1-9]\d{0,2}(\d{3})*", joined[index].value) else None

@@ -1,0 +1,75 @@
+"""Units, currencies and counted things after a number: one spelling each, and what converts."""
+
+import re
+from fractions import Fraction
+
+_ALIASES = {
+    "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m", "kilometer": "km",
+    "kilometre": "km", "millimeter": "mm", "millimetre": "mm", "inche": "inch", "in": "inch",
+    "feet": "foot", "ft": "foot", "yd": "yard", "mi": "mile", "gram": "g", "kilogram": "kg",
+    "milligram": "mg", "liter": "l", "litre": "l", "L": "l", "milliliter": "ml", "mL": "ml",
+    "second": "s", "sec": "s", "minute": "min", "hour": "h", "hr": "h", "dollar": "$", "usd": "$",
+    "euro": "€", "cent": "¢", "degree": "°", "deg": "°", "radian": "rad", "percent": "%",
+    "mph": "mile/h", "kph": "km/h", "kmh": "km/h", "lb": "pound", "oz": "ounce", "wk": "week",
+    "people": "person", "men": "man", "women": "woman", "children": "child", "pence": "penny",
+    "\\%": "%", "newton": "N", "joule": "J", "watt": "W", "volt": "V",
+}  # fmt: skip
+_SIZES = {  # dimension and size of units that convert into each other
+    "mm": ("m", Fraction(1, 1000)), "cm": ("m", Fraction(1, 100)), "m": ("m", Fraction(1)),
+    "km": ("m", Fraction(1000)), "inch": ("inch", Fraction(1)), "foot": ("inch", Fraction(12)),
+    "yard": ("inch", Fraction(36)), "mile": ("inch", Fraction(63360)), "mg": ("g", Fraction(1, 1000)),
+    "g": ("g", Fraction(1)), "kg": ("g", Fraction(1000)), "ml": ("l", Fraction(1, 1000)),
+    "l": ("l", Fraction(1)), "s": ("s", Fraction(1)), "min": ("s", Fraction(60)),
+    "h": ("s", Fraction(3600)), "day": ("s", Fraction(86400)), "week": ("s", Fraction(604800)),
+    "¢": ("$", Fraction(1, 100)), "$": ("$", Fraction(1)),
+}  # fmt: skip
+_NEUTRAL = re.compile(r"^(unit|un)(\^\d)?$|^$")
+
+
+def unit_name(words: list[str]) -> str:
+    """One spelling for a unit in words: ["square", "centimeters"] and ["cm", "^2"] are "cm^2"."""
+    text = " ".join(words).replace("²", "^2").replace("³", "^3").replace("~", " ").strip(" .,")
+    text = re.sub(r"\\[,; ]", " ", text)
+    text = re.sub(r"\b(square|sq\.?) +([^\s/]+)", r"\2^2", text, flags=re.IGNORECASE)
+    text = re.sub(r"\b(cubic|cu\.?) +([^\s/]+)", r"\2^3", text, flags=re.IGNORECASE)
+    text = re.sub(r"([^\s/]+) +squared\b", r"\1^2", text)
+    text = re.sub(r"([^\s/]+) +cubed\b", r"\1^3", text)
+    text = re.sub(r"\s*(/|\bper\b)\s*", "/", text)
+    text = re.sub(r"\s*\^\s*\{?(-?\d)\}?", r"^\1", text)
+    return re.sub(r"[A-Za-z°$€%\\]+", lambda word: _one_name(word.group()), text)
+
+
+def _one_name(word: str) -> str:
+    if word in _ALIASES:
+        return _ALIASES[word]
+    lower = word.lower()
+    singular = lower[:-1] if lower.endswith("s") and len(lower) > 2 else lower
+    if word in _SIZES or len(word) == 1:
+        return word
+    return _ALIASES.get(lower) or _ALIASES.get(singular) or singular
+
+
+def scale_between(gold: str, answer: str) -> Fraction | None:
+    """By what to multiply the answer's number to be in the gold's unit; None: contradicting units.
+
+    A unit that is missing, or neutral ("units"), on one side fits everything.
+    """
+    if gold == answer or _NEUTRAL.match(gold) or _NEUTRAL.match(answer):
+        return Fraction(1)
+    sizes = [_size(gold), _size(answer)]
+    if None in sizes or sizes[0][0] != sizes[1][0]:
+        return None
+    return sizes[1][1] / sizes[0][1]
+
+
+def _size(unit: str) -> tuple[str, Fraction] | None:
+    """Dimension and size of a unit such as cm^2 or km/h, made of convertible parts."""
+    dimension, size = [], Fraction(1)
+    for index, part in enumerate(unit.split("/")):
+        name, _, exponent = part.partition("^")
+        if name not in _SIZES:
+            return None
+        order = int(exponent or 1) * (-1 if index else 1)
+        dimension.append(f"{_SIZES[name][0]}^{order}")
+        size *= _SIZES[name][1] ** order
+    return " ".join(dimension), size
