@@ -8,6 +8,7 @@ arguments, sets, loops, calls to helpers) is left out and counted in `tests_left
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Iterable
 
 from ace_lib.problems import SCHEMA, ProblemFileError, ProblemList, find_defect, make_problem_row
@@ -150,10 +151,7 @@ def adapt_mbpp(raw: dict, default_id: str) -> dict:
 
 def function_header(code: str, name: str) -> str:
     """Return the `def` line of function `name` in `code` (with the imports), "" when absent."""
-    try:
-        body = ast.parse(code).body
-    except SyntaxError:
-        return ""
+    body = parse_statements(code)
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
@@ -162,12 +160,22 @@ def function_header(code: str, name: str) -> str:
     return ""
 
 
+def parse_statements(source: str) -> list[ast.stmt]:
+    """Parse Python of unknown origin without running it; [] when it cannot be parsed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in the data are not our warnings
+        try:
+            return ast.parse(source).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
+
+
 def _called_name(source: str) -> str:
     """Name the function that an assert calls, "" when it calls none directly."""
-    try:
-        test = ast.parse(source).body[0].test
-    except (SyntaxError, IndexError, AttributeError):
+    statements = parse_statements(source)
+    if not statements or not isinstance(statements[0], ast.Assert):
         return ""
+    test = statements[0].test
     call = test.left if isinstance(test, ast.Compare) else test
     return call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
 
@@ -178,12 +186,8 @@ def convert_asserts(source: str, names: set[str]) -> tuple[list[dict], int]:
     Returns the tests and the number of asserts (or loops of asserts) that have no exact JSON form.
     Asserts of a bare constant test nothing and are not counted.
     """
-    try:
-        statements = _flatten(ast.parse(source).body)
-    except SyntaxError:
-        return [], 1
     tests, left_out = [], 0
-    for statement in statements:
+    for statement in _flatten(parse_statements(source)):
         if isinstance(statement, ast.Assert) and not isinstance(statement.test, ast.Constant):
             try:
                 tests.append(_convert_test(statement.test, names))

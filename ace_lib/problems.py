@@ -20,6 +20,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ace_lib import AceError
+
 SCHEMA: dict[str, object] = {
     "id": "",
     "domain": "math",
@@ -39,7 +41,7 @@ HUB_NAME = re.compile(
 )
 
 
-class ProblemFileError(ValueError):
+class ProblemFileError(AceError):
     """A problem file or source cannot be used; the message names the place, cause and fix."""
 
 

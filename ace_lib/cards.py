@@ -1,0 +1,179 @@
+"""Data cards in the Hugging Face format, every number rendered from the rows themselves.
+
+`python -m ace_lib.cards data_cards` writes the cards of the bundled sets anew; a test fails when a
+card and its data disagree. Notebook 01 renders a card of the curated sets into its run folder.
+"""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ace_lib import tinyworld
+from ace_lib.problems import SCHEMA
+from ace_lib.text import tokenize
+
+SIZE_BANDS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+POOL_SIZE = {"num_math": 2400, "num_code": 1600, "seed": 0}
+HEADER = """---
+license: {license}
+language:
+- en
+pretty_name: {title}
+task_categories:
+- text-generation
+size_categories:
+- {size}
+tags:
+- math
+- code
+- reasoning
+- {origin}
+---
+"""
+
+
+def hash_rows(rows: Iterable[Mapping]) -> str:
+    """Return the SHA-256 of the rows as JSON lines with sorted keys, the data's fingerprint."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def size_category(num_rows: int) -> str:
+    """Return the hub's size category of a data set."""
+    return next((name for limit, name in SIZE_BANDS if num_rows < limit), "n>100K")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Render a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def length_quantiles(texts: Sequence[str]) -> list[int]:
+    """Return the `QUANTILES` of the lengths of `texts` in normalised tokens."""
+    return [round(value) for value in np.quantile([len(tokenize(t)) for t in texts], QUANTILES)]
+
+
+def render_card(
+    title: str,
+    about: str,
+    sets: Mapping[str, list[dict]],
+    command: str,
+    steps: Sequence[tuple[str, int, int]] = (),
+    license: str = "apache-2.0",
+    origin: str = "synthetic",
+) -> str:
+    """Render the card of one or more sets of problem rows.
+
+    Args:
+        title: name of the data set.
+        about: a paragraph that says what it is and is not.
+        sets: name of each split -> its rows.
+        command: the command that makes it again.
+        steps: (what a curation step removes, number removed, number left), in order.
+        license: SPDX name of the licence, in lower case.
+        origin: "synthetic" or another tag for where the problems come from.
+
+    Raises ValueError when a split is empty.
+    """
+    rows = [row for part in sets.values() for row in part]
+    if not all(sets.values()):
+        raise ValueError(f"card {title!r}: a split is empty, there is nothing to describe")
+    sections = [
+        HEADER.format(license=license, title=title, size=size_category(len(rows)), origin=origin)
+        + f"\n# {title}\n\n{about}",
+        f"## Splits\n\n{_splits_table(sets)}",
+        f"## Composition\n\n{_composition_table(rows)}",
+    ]
+    if any("planted" in row for row in rows):
+        sections.append(f"## Planted defects\n\n{_planted_table(rows)}")
+    if steps:
+        steps_table = table(("step", "removed", "left"), steps)
+        sections.append(f"## Removed by curation\n\n{steps_table}")
+    sections.append(f"## Columns\n\n{_columns_text(rows)}")
+    sections.append(f"## How to make it again\n\n```\n{command}\n```")
+    return "\n\n".join(sections) + "\n"
+
+
+def _splits_table(sets: Mapping[str, list[dict]]) -> str:
+    """List rows, statement lengths and fingerprint per split."""
+    lengths = [f"{quantile:.0%}" for quantile in QUANTILES]
+    body = [
+        (
+            name,
+            len(rows),
+            *length_quantiles([row["prompt"] for row in rows]),
+            f"`{hash_rows(rows)[:16]}`",
+        )
+        for name, rows in sets.items()
+    ]
+    head = ("split", "rows", *(f"tokens {length}" for length in lengths), "SHA-256 begins")
+    return table(head, body)
+
+
+def _composition_table(rows: list[dict]) -> str:
+    """Count rows per domain, topic and level."""
+    counts = Counter((row["domain"], row["topic"], row["level"]) for row in rows)
+    levels = sorted({level for *_, level in counts})
+    kinds = sorted({(domain, topic) for domain, topic, _ in counts})
+    body = [(*kind, *(counts[(*kind, level)] for level in levels)) for kind in kinds]
+    return table(("domain", "topic", *(f"level {level}" for level in levels)), body)
+
+
+def _planted_table(rows: list[dict]) -> str:
+    """Count the defects that were planted, per domain."""
+    counts = Counter((row["domain"], row["planted"] or "none") for row in rows)
+    return table(("domain", "defect", "rows"), [(*kind, n) for kind, n in sorted(counts.items())])
+
+
+def _columns_text(rows: list[dict]) -> str:
+    """Name the schema's columns and what the rows have beyond them."""
+    extra = sorted({key for row in rows for key in row} - set(SCHEMA))
+    text = "`" + "`, `".join(SCHEMA) + "` (see `ace_lib/problems.py`)"
+    return text + (f"; beyond the schema: `{'`, `'.join(extra)}`" if extra else "") + "."
+
+
+def bundled_cards() -> dict[str, str]:
+    """Render the cards of all bundled sets: file name -> text."""
+    pool = tinyworld.raw_pool(**POOL_SIZE)
+    arguments = ", ".join(f"{name}={value}" for name, value in POOL_SIZE.items())
+    benchmarks = {name: tinyworld.benchmark(name) for name in tinyworld.BENCHMARKS}
+    return {
+        "tiny_raw_pool.md": render_card(
+            "tiny-raw-pool",
+            "Generated math and code problems as one would scrape them, with defects of known "
+            "identity (`planted`), so that each curation step can be scored. Templates, not the "
+            "variety of real text. `blueprint` is the solution that only the rule-based teacher "
+            "may read.",
+            {"pool": pool},
+            f'python -c "from ace_lib import tinyworld; tinyworld.raw_pool({arguments})"',
+        ),
+        "tiny_benchmarks.md": render_card(
+            "tiny-benchmarks",
+            "Held-out problems of the tiny world. Each set is named for the public benchmark whose "
+            "place it takes; it holds none of that benchmark's problems.",
+            benchmarks,
+            "python -c \"from ace_lib import tinyworld; tinyworld.benchmark('tiny-aime24')\"",
+        ),
+    }
+
+
+def main(folder: str) -> None:
+    """Write the cards of the bundled sets to `folder`."""
+    for name, text in bundled_cards().items():
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,209 @@
+"""The seven exclusion rules for math prompts (P1 section 3.1), and how well a filter did.
+
+P1 names the classes and gives no thresholds or patterns: all of those here are ours. A rule is a
+function from a problem row to the evidence that excludes it ("" keeps the row), so that every
+removal can be shown.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ace_lib.text import CJK, tokenize
+
+MAX_ANSWER_TOKENS = 40
+MIN_PROMPT_TOKENS = 4
+MAX_FOREIGN_LETTERS = 0.2
+
+# A part label stands alone: "f(a) + f(b)" and "(a)(b)" are formulas.
+PARTS = re.compile(
+    r"(?:^|\s)(?:\(a\)|a\)|\(i\)|part \(?a\)?[:.])\s.*?\s(?:\(b\)|b\)|\(ii\)|part \(?b\)?[:.])\s",
+    re.DOTALL | re.IGNORECASE,
+)
+OPTIONS = re.compile(
+    r"\(A\).*?\(B\).*?\(C\)|(?:^|\s)A[.)]\s.*?\sB[.)]\s.*?\sC[.)]\s|\(a\).*?\(b\).*?\(c\).*?\(d\)",
+    re.DOTALL,
+)
+ASY = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
+CHOICE_WORDS = re.compile(r"which of the following|true or false|select the correct", re.IGNORECASE)
+PROOF = re.compile(
+    r"(?:^|[.!?:;,]\s+|\b(?:and|to|then)\s+)((?:prove|disprove|show that|demonstrate that)\b)",
+    re.IGNORECASE,
+)
+FIGURE = re.compile(
+    r"\[asy\]|\\includegraphics|!\[[^\]]*\]\(|<img\b|https?://\S+"
+    r"|\b(?:in|shown in|from|see) the (?:\w+ )?(?:figure|diagram|picture|image)\b"
+    r"|\b(?:figure|diagram|graph|picture|image) (?:below|above|shown|shows)\b"
+    r"|\b(?:as )?(?:shown|pictured|illustrated) (?:below|above)\b",
+    re.IGNORECASE,
+)
+FOREIGN_SCRIPTS = re.compile(rf"[{CJK}\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f]")
+ENGLISH_WORDS = frozenset(
+    "the of is are and to what how find if with that then many on by for from be at".split()
+)
+FOREIGN_WORDS = frozenset(
+    "el los las una del que cuál es por para con los números si le les des et est une dans pour "
+    "qui sont quel der das und ist ein eine mit von wie welche il che di per sono uma "
+    "são não".split()
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One exclusion rule: its name, its test, why it exists and a prompt that it excludes."""
+
+    name: str
+    find: Callable[[dict], str]
+    reason: str
+    example: dict
+
+
+def find_sub_questions(row: dict) -> str:
+    """Return the first two part labels of a prompt that asks several things."""
+    match = PARTS.search(row["prompt"])
+    return "" if match is None or find_multiple_choice(row) else _shorten(match.group())
+
+
+def find_multiple_choice(row: dict) -> str:
+    """Return the options or the words that ask to choose one."""
+    prompt = ASY.sub(" ", row["prompt"])  # drawings label their points (A), (B), (C)
+    match = OPTIONS.search(prompt) or CHOICE_WORDS.search(prompt)
+    return _shorten(match.group()) if match else ""
+
+
+def find_long_answer(row: dict) -> str:
+    """Return the answer's length when it is too long to compare safely."""
+    num_tokens = len(tokenize(str(row.get("gold", ""))))
+    return f"answer of {num_tokens} tokens" if num_tokens > MAX_ANSWER_TOKENS else ""
+
+
+def find_proof(row: dict) -> str:
+    """Return the words that ask for a proof."""
+    match = PROOF.search(row["prompt"])
+    return match.group(1) if match else ""
+
+
+def find_non_english(row: dict) -> str:
+    """Return what shows another language: its script, or its function words."""
+    prompt = row["prompt"]
+    letters = [character for character in prompt if character.isalpha()]
+    foreign = FOREIGN_SCRIPTS.findall(prompt)
+    if letters and len(foreign) / len(letters) > MAX_FOREIGN_LETTERS:
+        return _shorten("".join(foreign))
+    words = [token for token in tokenize(prompt) if token.isalpha()]
+    hits = [word for word in words if word in FOREIGN_WORDS]
+    num_english = sum(word in ENGLISH_WORDS for word in words)
+    return " ".join(hits[:5]) if len(hits) >= 3 and len(hits) > num_english else ""
+
+
+def find_figure(row: dict) -> str:
+    """Return the words or the markup that refer to a picture or a link."""
+    match = FIGURE.search(row["prompt"])
+    return _shorten(match.group()) if match else ""
+
+
+def find_brief(row: dict) -> str:
+    """Return the length of a prompt that is too short to state a problem."""
+    num_tokens = len(tokenize(row["prompt"]))
+    return f"prompt of {num_tokens} tokens" if num_tokens < MIN_PROMPT_TOKENS else ""
+
+
+def _shorten(text: str, length: int = 40) -> str:
+    """Return `text` on one line, cut to `length` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _example(prompt: str, gold: str = "7") -> dict:
+    return {"prompt": prompt, "gold": gold}
+
+
+RULES = (
+    Rule(
+        "sub_questions",
+        find_sub_questions,
+        "one box cannot hold two answers",
+        _example("Let x + 2 = 9. (a) Find x. (b) Find the square of x."),
+    ),
+    Rule(
+        "multiple_choice",
+        find_multiple_choice,
+        "guessing a letter earns the reward one time in four or five",
+        _example("What is 3 + 4? (A) 6 (B) 7 (C) 8 (D) 9", "B"),
+    ),
+    Rule(
+        "long_answer",
+        find_long_answer,
+        "a rule-based verifier errs on long expressions, and a wrong reward teaches",
+        _example("Expand the product of these factors.", "+".join(f"{k}x^{k}" for k in range(20))),
+    ),
+    Rule(
+        "proof",
+        find_proof,
+        "there is no answer to compare with",
+        _example("Prove that the sum of two odd numbers is even."),
+    ),
+    Rule(
+        "non_english",
+        find_non_english,
+        "the benchmarks are English, and mixed languages show up in the reasoning",
+        _example("¿Cuál es la suma de los números 3 y 4?"),
+    ),
+    Rule(
+        "figure",
+        find_figure,
+        "the model does not see the picture",
+        _example("In the figure below, AB = 3 and BC = 4. Find AC + 2."),
+    ),
+    Rule(
+        "brief",
+        find_brief,
+        "a statement was lost; only a lucky guess can be right",
+        _example("Find x."),
+    ),
+)
+
+
+def apply_rules(row: dict, rules: Iterable[Rule] = RULES) -> tuple[str, str]:
+    """Return (name of the first rule that excludes `row`, its evidence), or ("", "")."""
+    for rule in rules:
+        evidence = rule.find(row)
+        if evidence:
+            return rule.name, evidence
+    return "", ""
+
+
+def mark_excluded(columns: Mapping[str, list]) -> dict[str, list]:
+    """Batch function for `datasets.map`: adds `excluded_by` and `excluded_evidence`.
+
+    The rules are about math statements (P1 section 3.1); rows of other domains are kept.
+    """
+    found = [
+        apply_rules({"prompt": prompt, "gold": gold}) if domain == "math" else ("", "")
+        for prompt, gold, domain in zip(
+            columns["prompt"], columns["gold"], columns["domain"], strict=True
+        )
+    ]
+    return {
+        "excluded_by": [name for name, _ in found],
+        "excluded_evidence": [evidence for _, evidence in found],
+    }
+
+
+def score_filter(flagged: list[bool], planted: list[bool], innocent: list[bool]) -> dict:
+    """Score a filter against the truth, three parallel columns.
+
+    Precision counts only innocent rows as false alarms: a row that another step has to remove
+    anyway is no loss. Returns planted, found, false_alarms, precision and recall (None when there
+    is nothing to divide by).
+    """
+    rows = list(zip(flagged, planted, innocent, strict=True))
+    found = sum(f and p for f, p, _ in rows)
+    false_alarms = sum(f and i and not p for f, p, i in rows)
+    return {
+        "planted": sum(planted),
+        "found": found,
+        "false_alarms": false_alarms,
+        "precision": found / (found + false_alarms) if found + false_alarms else None,
+        "recall": found / sum(planted) if any(planted) else None,
+    }
