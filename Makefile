@@ -68,7 +68,7 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml locks/both_pythons.in --quiet
 	--custom-compile-command "make locks"
 
 locks: $(READY)  ## resolve both locks and environment.yml anew
-	$(UV_COMPILE) --upgrade --extra gpu -o locks/gpu.txt
-	$(UV_COMPILE) --upgrade --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" \
+	$(UV_COMPILE) --upgrade --no-python-downloads --extra gpu -o locks/gpu.txt
+	$(UV_COMPILE) --upgrade --no-python-downloads --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" \
 	  --constraint locks/cpu.in -o locks/cpu.txt
 	$(BIN)/python locks/write_environment.py
