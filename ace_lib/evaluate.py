@@ -41,6 +41,7 @@ class EvaluationJob:
     seed: int = 0
     engine: str = "transformers"
     think: bool = True
+    max_rows: int = 512
 
 
 def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
@@ -55,6 +56,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
         seed=job.seed,
         engine=job.engine,
         think=job.think,
+        max_rows=job.max_rows,
         out=Path(job.output) / "samples.jsonl.gz",
         progress=progress,
     )
@@ -70,6 +72,7 @@ def evaluate(
     seed: int = 0,
     engine: str = "transformers",
     think: bool = True,
+    max_rows: int = 512,
     out: Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> "pandas.DataFrame":
@@ -85,6 +88,7 @@ def evaluate(
         seed: same seed, same answers, on one machine and engine.
         engine: "transformers" or "vllm".
         think: the prompt opens a think block; False for a model that was never taught one.
+        max_rows: answers sampled at once by the built-in sampler; memory grows with it.
         out: JSONL.gz of the table. Problems that are complete in it are not sampled again when
             model and settings are the same; otherwise it is made anew.
         progress: called with `done=…, total=…, pass_rate=…` as answers are judged.
@@ -94,7 +98,7 @@ def evaluate(
         there is no verdict (a failure of the verifier or of the problem, not of the model).
     """
     settings = [num_samples, max_new_tokens, temperature, top_p, seed, engine, think]
-    rows = _resume(out, fingerprint(model_path, settings), num_samples) if out else []
+    rows = _resume(out, fingerprint(model_path, [*settings, max_rows]), num_samples) if out else []
     done = {row["problem_id"] for row in rows}
     missing = [row for row in problems if row["id"] not in done]
     total = len(problems) * num_samples
@@ -111,7 +115,7 @@ def evaluate(
     # One worker thread: the batch before is judged while the next one is sampled.
     with ThreadPoolExecutor(1) as judge:
         waiting = None
-        for chunk in _sampled(model_path, missing, *settings):
+        for chunk in _sampled(model_path, missing, *settings, max_rows):
             if waiting:
                 keep(waiting.result())
             waiting = judge.submit(_judged, *chunk, think)
@@ -155,7 +159,7 @@ def append_jsonl(path: Path, rows: list[dict]) -> None:
 
 def _sampled(
     model_path: Path | str, rows: list[dict], num_samples: int, max_new_tokens: int,
-    temperature: float, top_p: float, seed: int, engine: str, think: bool,
+    temperature: float, top_p: float, seed: int, engine: str, think: bool, max_rows: int,
 ):  # fmt: skip
     """Yield (problem rows, their samples) batch by batch."""
     if not rows:
@@ -178,7 +182,7 @@ def _sampled(
     prompts = [render_prompt(tokenizer, row, think) for row in rows]
     start = 0
     for samples in sampling.sample_chunks(
-        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed
+        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed, max_rows
     ):
         yield rows[start : start + len(samples)], samples
         start += len(samples)
