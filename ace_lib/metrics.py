@@ -266,6 +266,24 @@ class ScalingFit:
         return asdict(self)
 
 
+def _standardised_logs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """log2 of x and y with mean 0 and deviation 1, shape (2, sets); their deviations, shape (2,)."""
+    logs = np.log2(np.array([x, y], dtype=float))
+    spread = logs.std(axis=1)
+    if spread.min() < 1e-12:
+        raise ValueError("prompts (x) and responses per prompt (y) must both vary over the sets")
+    return (logs - logs.mean(axis=1, keepdims=True)) / spread[:, None], spread
+
+
+def separability(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Correlation of log2 x and log2 y over the sets, and the design's condition number.
+
+    Known before any model is trained. Above `MAX_CONDITION_NUMBER` no fit can tell x from y.
+    """
+    columns, _ = _standardised_logs(x, y)
+    return float(columns[0] @ columns[1] / columns.shape[1]), float(np.linalg.cond(columns))
+
+
 def fit_scaling(
     x: Sequence[float], y: Sequence[float], z: Sequence[float], num_draws: int = 4000, seed: int = 0
 ) -> ScalingFit:
@@ -284,18 +302,14 @@ def fit_scaling(
     Raises:
         ValueError: fewer than four sets, or x or y the same in every set.
     """
-    logs, scores = np.log2(np.array([x, y], dtype=float)), np.asarray(z, dtype=float)
+    scores = np.asarray(z, dtype=float)
     if len(scores) < 4:
         raise ValueError(f"{len(scores)} sets cannot carry 3 parameters and an error: need >= 4")
-    spread = logs.std(axis=1)
-    if spread.min() < 1e-12:
-        raise ValueError("prompts (x) and responses per prompt (y) must both vary over the sets")
-    columns = (logs - logs.mean(axis=1, keepdims=True)) / spread[:, None]
+    columns, spread = _standardised_logs(x, y)
     design = np.vstack([columns, np.ones(len(scores))]).T  # (sets, 3)
     coefficients, intervals, r2 = _residual_bootstrap(design, scores, num_draws, seed)
     a, b, c = coefficients
-    correlation = float(columns[0] @ columns[1] / len(scores))
-    condition = float(np.linalg.cond(design[:, :2]))
+    correlation, condition = separability(x, y)
     return ScalingFit(
         a=a, b=b, c=c, r2=r2, intervals=intervals,
         per_doubling={"x": float(a / spread[0]), "y": float(b / spread[1])},

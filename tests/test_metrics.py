@@ -177,6 +177,10 @@ def test_fit_scaling_refuses_to_separate_what_grows_together() -> None:
     responses = [1, 2, 4, 8, 16, 32, 80]
     fit = metrics.fit_scaling(prompts, responses, [10, 14, 19, 25, 30, 34, 41])
     assert not fit.identifiable
+    assert metrics.separability(prompts, responses) == (fit.correlation, fit.condition_number)
+    assert fit.condition_number == pytest.approx(
+        math.sqrt((1 + fit.correlation) / (1 - fit.correlation))
+    )
     assert "cannot be separated" in fit.warning
     noise = np.array([2, -2, 2, -2, 2, -2, 2])
     noisy = metrics.fit_scaling(PROMPTS, RESPONSES, scores_for(3, 3, 50, noise))
