@@ -3,6 +3,7 @@
 What this adds to TRL, and why:
 - `rollout`: completions from `sampling.generate_batch`, seeded by (seed, step), so that a resumed
   run draws what an uninterrupted one would have drawn;
+- the prompt of a group is read once in the loss too (`shared_prompt`);
 - rows without gradient (advantage 0, or masked) leave the batch before the forward pass. With no
   KL and no entropy term they add exactly 0 to the loss, whose normaliser is computed before;
 - the entropy of every sampled token, from the sampler, in place of TRL's mean of batch means.
@@ -16,7 +17,7 @@ from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from ace_lib import sampling
+from ace_lib import sampling, shared_prompt
 from ace_lib.sampling import Batch
 
 
@@ -35,6 +36,7 @@ class OnPolicyTrainer(GRPOTrainer):
     Args:
         score: (problem indices, completion texts) -> rewards, None where there is no verdict.
         on_rollout: called with every generation batch after it was judged.
+        share_prompts: use `shared_prompt` in place of TRL's padded rows.
         **kwargs: as GRPOTrainer; `reward_funcs` and `rollout_func` are set here. The data set has
             the columns `prompt` (rendered) and `problem` (index handed to `score`).
     """
@@ -44,9 +46,11 @@ class OnPolicyTrainer(GRPOTrainer):
         score: Callable[[list[int], list[str]], list[float | None]],
         on_rollout: Callable[[Rollout], None],
         args: GRPOConfig,
+        share_prompts: bool = True,
         **kwargs: object,
     ) -> None:
         self._score, self._on_rollout = score, on_rollout
+        self._share_prompts = share_prompts
         rollout_func = None if args.use_vllm else self._rollout
         super().__init__(
             reward_funcs=[self._reward], rollout_func=rollout_func, args=args, **kwargs
@@ -85,6 +89,24 @@ class OnPolicyTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         output = super()._generate_and_score_completions(inputs)
         return keep_rows_with_gradient(output, self.args.steps_per_generation)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        **options: object,
+    ) -> tuple[Tensor, Tensor, None]:
+        if not self._share_prompts:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **options
+            )
+        with self.accelerator.autocast():
+            log_probs, entropies = shared_prompt.log_probs_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep
+            )
+        return log_probs, entropies, None
 
 
 def keep_rows_with_gradient(output: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:

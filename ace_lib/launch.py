@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ace_lib import AceError
+from ace_lib.entropy import EntropyJob
+from ace_lib.entropy import run_job as run_entropy
 from ace_lib.evaluate import EvaluationJob
 from ace_lib.evaluate import run_job as run_evaluation
 from ace_lib.rl import GRPOJob
@@ -28,10 +30,13 @@ from ace_lib.runs import Run, write_json
 from ace_lib.sft import SFTJob
 from ace_lib.sft import train as train_sft
 
-Job = SFTJob | GRPOJob | EvaluationJob
+Job = SFTJob | GRPOJob | EvaluationJob | EntropyJob
 RUNNERS: dict[type, Callable] = {
-    SFTJob: train_sft, GRPOJob: train_grpo, EvaluationJob: run_evaluation,
-}  # fmt: skip
+    SFTJob: train_sft,
+    GRPOJob: train_grpo,
+    EvaluationJob: run_evaluation,
+    EntropyJob: run_entropy,
+}
 KINDS = {kind.__name__: kind for kind in RUNNERS}
 CHILD_ENVIRONMENT = {
     # glibc gives large blocks back to the kernel at once and pays for fresh pages at every step;

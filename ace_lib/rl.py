@@ -47,6 +47,7 @@ class GRPOJob:
         weight_decay: of AdamW.
         save_steps: steps between checkpoints to resume from.
         seed: of sampling and of the order of problems.
+        share_prompts: one row per group in the loss (`ace_lib.shared_prompt`), for short texts.
     """
 
     name: str
@@ -66,6 +67,7 @@ class GRPOJob:
     weight_decay: float = 0.0
     save_steps: int = 50
     seed: int = 0
+    share_prompts: bool = True
 
 
 def write_schedule(num_problems: int, num_prompts: int, seed: int) -> list[int]:
@@ -195,7 +197,7 @@ def _build_trainer(
     job: GRPOJob, rows: list[dict], model: object, tokenizer: object, recorder: Recorder
 ) -> object:
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
 
     from ace_lib.grpo import OnPolicyTrainer
 
@@ -208,15 +210,18 @@ def _build_trainer(
     order = write_schedule(len(rows), num_batches * job.prompts_per_batch, job.seed)
     rendered = [render_prompt(tokenizer, row) for row in rows]
     dataset = Dataset.from_dict({"prompt": [rendered[i] for i in order], "problem": order})
-    return OnPolicyTrainer(
+    trainer = OnPolicyTrainer(
         score=make_score(rows),
         on_rollout=recorder.on_rollout,
+        share_prompts=job.share_prompts,
         model=model,
         processing_class=tokenizer,
         args=grpo_config(job),
         train_dataset=dataset,
         callbacks=[Log()],
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def grpo_config(job: GRPOJob) -> object:

@@ -149,18 +149,21 @@ def _build_trainer(
     job: SFTJob, rows: list[dict], tokenizer: object, progress: Callable[..., None]
 ) -> object:
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
     lengths = [len(row["input_ids"]) for row in rows]
     order = write_schedule(lengths, job.batch_size, job.num_train_epochs, job.seed)
     num_steps = -(-len(order) // job.batch_size)
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=load_model(job.model, job.rope_theta),
         args=sft_config(job, num_steps),
         train_dataset=Dataset.from_list(rows).select(order),
         processing_class=tokenizer,
         callbacks=[_make_callback(job, tokenizer, num_steps, progress)],
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _make_callback(

@@ -1,0 +1,149 @@
+"""Temperature-adjusted entropy, the papers' dial for the RL temperature (P2 section 3.3).
+
+Read here as: the mean over generated tokens of the entropy, in nats, of softmax(logits / T), on
+completions sampled at that same T. P2 prints no formula; this reading matches veRL's code and the
+values P2 shows for one policy at T 0.6, 0.85 and 1.0. Every token counts once: a mean of means
+over samples or batches would let short completions count too much.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ace_lib import problems
+from ace_lib.prompts import render_prompt
+from ace_lib.runs import write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+NUM_RESAMPLES = 1000
+
+
+@dataclass
+class EntropyJob:
+    """Entropy of one model at several temperatures, for `ace_lib.launch`.
+
+    `output/entropies.json` becomes a list with one `measure_entropy` result per temperature.
+    """
+
+    name: str
+    model: str
+    output: str
+    problems_file: str
+    temperatures: list[float]
+    num_samples: int
+    max_new_tokens: int
+    seed: int = 0
+
+
+def run_job(job: EntropyJob, progress: Callable[..., None]) -> None:
+    """Carry out an entropy job in this process."""
+    rows = problems.read_jsonl(job.problems_file)
+    results = []
+    for temperature in job.temperatures:
+        results.append(
+            measure_entropy(
+                job.model, rows, temperature, job.num_samples, job.max_new_tokens, job.seed
+            )
+        )
+        entropy = results[-1]["mean"]
+        progress(done=len(results), total=len(job.temperatures), entropy=entropy)
+    write_json(Path(job.output) / "entropies.json", results)
+
+
+def measure_entropy(
+    model_path: Path | str,
+    rows: Sequence[dict],
+    temperature: float,
+    num_samples: int,
+    max_new_tokens: int,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Temperature-adjusted entropy of a model over problems, with a 95 % interval.
+
+    Args:
+        model_path: folder of a model with its tokenizer.
+        rows: problem rows.
+        temperature: of sampling and of the entropy.
+        num_samples: completions per problem.
+        max_new_tokens: limit per completion; truncated ones count with the tokens they have.
+        seed: of sampling.
+
+    Returns:
+        temperature, mean, low, high (nats per token; bootstrap over problems), num_tokens,
+        mean_length (tokens), truncated (share).
+    """
+    from ace_lib import sampling
+
+    model, tokenizer = sampling.load(model_path)
+    prompts = [render_prompt(tokenizer, row) for row in rows]
+    chunks = sampling.sample_chunks(
+        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, 1.0, seed
+    )
+    groups = [group for chunk in chunks for group in chunk]
+    sums = [sum(sum(sample.entropies) for sample in group) for group in groups]
+    counts = [sum(len(sample.entropies) for sample in group) for group in groups]
+    samples = [sample for group in groups for sample in group]
+    low, high = bootstrap_ratio(sums, counts, seed)
+    return {
+        "temperature": temperature,
+        "mean": sum(sums) / sum(counts),
+        "low": low,
+        "high": high,
+        "num_tokens": sum(counts),
+        "mean_length": sum(counts) / len(samples),
+        "truncated": sum(sample.truncated for sample in samples) / len(samples),
+    }
+
+
+def bootstrap_ratio(
+    sums: Sequence[float], counts: Sequence[float], seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of sum(sums) / sum(counts), resampling pairs with replacement."""
+    rng = random.Random(seed)
+    ratios = []
+    for _ in range(NUM_RESAMPLES):
+        chosen = rng.choices(range(len(sums)), k=len(sums))
+        ratios.append(sum(sums[i] for i in chosen) / sum(counts[i] for i in chosen))
+    ratios.sort()
+    return ratios[round(0.025 * NUM_RESAMPLES)], ratios[round(0.975 * NUM_RESAMPLES) - 1]
+
+
+def temperature_adjusted_entropy(
+    model: "Module",
+    token_ids: "Tensor",
+    completion_mask: "Tensor",
+    temperature: float,
+    chunk_rows: int = 16,
+) -> float:
+    """Entropy of a model at given tokens, from its logits: exact and token-weighted.
+
+    Args:
+        model: causal language model.
+        token_ids: (rows, tokens), prompt and completion, padded right.
+        completion_mask: same shape, 1 at completion tokens.
+        temperature: divides the logits.
+        chunk_rows: rows per forward pass; memory grows with it, the result does not change.
+
+    Returns:
+        Nats per completion token.
+
+    Raises:
+        ValueError: no completion token.
+    """
+    import torch
+
+    if not completion_mask.any():
+        raise ValueError("completion_mask is empty: there is no token to average over")
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(token_ids), chunk_rows):
+            logits = model(token_ids[start : start + chunk_rows]).logits[:, :-1].float()
+            log_p = torch.log_softmax(logits / temperature, dim=-1)
+            entropy = -(log_p.exp() * log_p).sum(-1)  # of the distribution each token came from
+            total += float((entropy * completion_mask[start : start + chunk_rows, 1:]).sum())
+    return total / float(completion_mask[:, 1:].sum())
