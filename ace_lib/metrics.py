@@ -1,4 +1,4 @@
-"""Estimators and intervals: avg@k, pass@k, paired differences, the SFT scaling fit.
+"""Estimators and intervals: avg@k, pass@k, paired differences.
 
 Scores are in **points** (0–100), the papers' unit. A *table* is what `evaluate.evaluate`
 returns: one row per (problem, sample) with columns `problem_id` and `reward` (1, 0, or NaN
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
-# Correlation 0.95 between the two regressors: variance inflation 10, the usual alarm level.
-MAX_CONDITION_NUMBER = 6.2
 
 
 @dataclass(frozen=True)
@@ -240,120 +238,3 @@ def newly_solved(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     a, b = problem_scores(before)["passed"], problem_scores(after)["passed"]
     common = a.index.intersection(b.index)
     return [str(name) for name in common if a[name] == 0 and b[name] > 0]
-
-
-@dataclass(frozen=True)
-class ScalingFit:
-    """z = a·x' + b·y' + c, where x', y' are log2 values standardised over the sets.
-
-    `a`, `b` in points per standard deviation; `per_doubling` in points per doubling.
-    `intervals` has "a", "b", "c" and "a_minus_b". `identifiable` False: read nothing into a, b.
-    """
-
-    a: float
-    b: float
-    c: float
-    r2: float
-    intervals: dict[str, tuple[float, float]]
-    per_doubling: dict[str, float]
-    correlation: float
-    condition_number: float
-    identifiable: bool
-    warning: str
-
-    def to_dict(self) -> dict:
-        """Plain dict for `scaling.json`."""
-        return asdict(self)
-
-
-def _standardised_logs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """log2 of x and y with mean 0 and deviation 1, shape (2, sets); their deviations, shape (2,)."""
-    logs = np.log2(np.array([x, y], dtype=float))
-    spread = logs.std(axis=1)
-    if spread.min() < 1e-12:
-        raise ValueError("prompts (x) and responses per prompt (y) must both vary over the sets")
-    return (logs - logs.mean(axis=1, keepdims=True)) / spread[:, None], spread
-
-
-def separability(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Correlation of log2 x and log2 y over the sets, and the design's condition number.
-
-    Known before any model is trained. Above `MAX_CONDITION_NUMBER` no fit can tell x from y.
-    """
-    columns, _ = _standardised_logs(x, y)
-    return float(columns[0] @ columns[1] / columns.shape[1]), float(np.linalg.cond(columns))
-
-
-def fit_scaling(
-    x: Sequence[float], y: Sequence[float], z: Sequence[float], num_draws: int = 4000, seed: int = 0
-) -> ScalingFit:
-    """Least squares of z on standardised log2 x and log2 y (P2, the fit with R² = 0.989).
-
-    Intervals: residual bootstrap, residuals inflated by sqrt(n / (n - 3)), percentile interval
-    widened by t / normal quantile, since with seven sets only four degrees of freedom remain.
-
-    Args:
-        x: unique prompts per set, shape (sets,).
-        y: mean responses per prompt, shape (sets,).
-        z: score of the model trained on the set, points, shape (sets,).
-        num_draws: bootstrap draws.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: fewer than four sets, or x or y the same in every set.
-    """
-    scores = np.asarray(z, dtype=float)
-    if len(scores) < 4:
-        raise ValueError(f"{len(scores)} sets cannot carry 3 parameters and an error: need >= 4")
-    columns, spread = _standardised_logs(x, y)
-    design = np.vstack([columns, np.ones(len(scores))]).T  # (sets, 3)
-    coefficients, intervals, r2 = _residual_bootstrap(design, scores, num_draws, seed)
-    a, b, c = coefficients
-    correlation, condition = separability(x, y)
-    return ScalingFit(
-        a=a, b=b, c=c, r2=r2, intervals=intervals,
-        per_doubling={"x": float(a / spread[0]), "y": float(b / spread[1])},
-        correlation=correlation, condition_number=condition,
-        identifiable=condition <= MAX_CONDITION_NUMBER,
-        warning=_scaling_warning(condition, correlation, intervals["a_minus_b"]),
-    )  # fmt: skip
-
-
-def _residual_bootstrap(
-    design: np.ndarray, scores: np.ndarray, num_draws: int, seed: int
-) -> tuple[tuple[float, float, float], dict[str, tuple[float, float]], float]:
-    """Coefficients (a, b, c), their intervals (and that of a - b), R²."""
-    inverse = np.linalg.pinv(design)  # (3, sets)
-    coefficients = inverse @ scores
-    fitted = design @ coefficients
-    residuals = scores - fitted
-    freedom = len(scores) - design.shape[1]
-    inflated = residuals * math.sqrt(len(scores) / freedom)
-    rng = np.random.default_rng(seed)
-    noise = inflated[rng.integers(len(scores), size=(num_draws, len(scores)))]
-    draws = (fitted + noise) @ inverse.T  # (draws, 3)
-    draws = np.column_stack([draws, draws[:, 0] - draws[:, 1]])
-    centre = np.append(coefficients, coefficients[0] - coefficients[1])
-    tail = (1 - CONFIDENCE) / 2
-    widen = student_t_quantile(1 - tail, freedom) / 1.959964
-    edges = centre + (np.quantile(draws, [tail, 1 - tail], axis=0) - centre) * widen
-    names = ("a", "b", "c", "a_minus_b")
-    intervals = {n: (float(lo), float(hi)) for n, lo, hi in zip(names, *edges, strict=True)}
-    total = float(((scores - scores.mean()) ** 2).sum())
-    r2 = 1 - float((residuals**2).sum()) / total if total > 0 else math.nan
-    return tuple(float(value) for value in coefficients), intervals, r2
-
-
-def _scaling_warning(condition: float, correlation: float, difference: tuple[float, float]) -> str:
-    """Why a and b must not be compared, or an empty string."""
-    if condition > MAX_CONDITION_NUMBER:
-        return (
-            f"prompts and responses grow together (correlation {correlation:.2f}, condition "
-            f"number {condition:.1f} > {MAX_CONDITION_NUMBER}): a and b cannot be separated."
-        )
-    if difference[0] <= 0 <= difference[1]:
-        return (
-            f"the interval of a - b, [{difference[0]:.1f}, {difference[1]:.1f}], contains 0: "
-            "these sets do not say which of the two helps more."
-        )
-    return ""

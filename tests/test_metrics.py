@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ace_lib import metrics
+from ace_lib import metrics, scaling
 
 
 def table_of(rewards: dict[str, list[float]]) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def scores_for(a: float, b: float, c: float, noise: np.ndarray | float = 0.0) ->
 
 
 def test_fit_scaling_recovers_exact_coefficients() -> None:
-    fit = metrics.fit_scaling(PROMPTS, RESPONSES, scores_for(4.831, 2.635, 50))
+    fit = scaling.fit_scaling(PROMPTS, RESPONSES, scores_for(4.831, 2.635, 50))
     assert (fit.a, fit.b, fit.c, fit.r2) == pytest.approx((4.831, 2.635, 50, 1.0))
     assert fit.identifiable and fit.warning == ""
     assert fit.per_doubling["x"] == pytest.approx(4.831 / np.log2(PROMPTS).std())
@@ -165,7 +165,7 @@ def test_fit_scaling_intervals_cover_the_truth_with_seven_points() -> None:
     hits = np.zeros(2)
     for seed in range(300):
         z = scores_for(4.8, 2.6, 50, rng.normal(0, 1, 7))
-        fit = metrics.fit_scaling(PROMPTS, RESPONSES, z, num_draws=400, seed=seed)
+        fit = scaling.fit_scaling(PROMPTS, RESPONSES, z, num_draws=400, seed=seed)
         for i, (name, truth) in enumerate([("a", 4.8), ("a_minus_b", 2.2)]):
             low, high = fit.intervals[name]
             hits[i] += low <= truth <= high
@@ -175,17 +175,17 @@ def test_fit_scaling_intervals_cover_the_truth_with_seven_points() -> None:
 def test_fit_scaling_refuses_to_separate_what_grows_together() -> None:
     prompts = [1, 2, 4, 8, 16, 32, 64]
     responses = [1, 2, 4, 8, 16, 32, 80]
-    fit = metrics.fit_scaling(prompts, responses, [10, 14, 19, 25, 30, 34, 41])
+    fit = scaling.fit_scaling(prompts, responses, [10, 14, 19, 25, 30, 34, 41])
     assert not fit.identifiable
-    assert metrics.separability(prompts, responses) == (fit.correlation, fit.condition_number)
+    assert scaling.separability(prompts, responses) == (fit.correlation, fit.condition_number)
     assert fit.condition_number == pytest.approx(
         math.sqrt((1 + fit.correlation) / (1 - fit.correlation))
     )
     assert "cannot be separated" in fit.warning
     noise = np.array([2, -2, 2, -2, 2, -2, 2])
-    noisy = metrics.fit_scaling(PROMPTS, RESPONSES, scores_for(3, 3, 50, noise))
+    noisy = scaling.fit_scaling(PROMPTS, RESPONSES, scores_for(3, 3, 50, noise))
     assert "contains 0" in noisy.warning
     with pytest.raises(ValueError, match="both vary"):
-        metrics.fit_scaling(prompts, [1] * 7, range(7))
+        scaling.fit_scaling(prompts, [1] * 7, range(7))
     with pytest.raises(ValueError, match="need >= 4"):
-        metrics.fit_scaling([1, 2, 3], [1, 1, 2], [1, 2, 3])
+        scaling.fit_scaling([1, 2, 3], [1, 1, 2], [1, 2, 3])
