@@ -31,6 +31,7 @@ class Part:
 
     `refuted_below` / `refuted_above`: an interval wholly beyond them contradicts the claim; they
     default to the edges of the claimed region. `usable=False`: an estimate that cannot decide.
+    `paper`: the published effect in the same unit, where one is printed (on the papers' scale).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Part:
     refuted_below: float | None = None
     refuted_above: float | None = None
     usable: bool = True
+    paper: float | None = None
 
     def supports(self) -> bool:
         """Whether the whole interval lies strictly inside the claimed region."""
@@ -67,14 +69,16 @@ def judge(parts: Iterable[Part]) -> str:
     return "reproduced" if all(part.supports() for part in parts) else "inconclusive"
 
 
-def gain(name: str, effect: metrics.Estimate | dict, margin: float = 0.0) -> Part:
-    """Part of a claim that says an effect is positive: above `margin`, refuted below -margin."""
-    return Part(name, **_numbers(effect), at_least=margin, refuted_below=-margin)
+def gain(name: str, effect: metrics.Estimate | dict, paper: float | None = None) -> Part:
+    """Part of a claim that says an effect is positive; refuted where it is negative."""
+    return Part(name, **_numbers(effect), at_least=0.0, paper=paper)
 
 
-def about_zero(name: str, effect: metrics.Estimate | dict, margin: float) -> Part:
+def about_zero(
+    name: str, effect: metrics.Estimate | dict, margin: float, paper: float | None = None
+) -> Part:
     """Part of a claim that says an effect stays within ±`margin` points."""
-    return Part(name, **_numbers(effect), at_least=-margin, at_most=margin)
+    return Part(name, **_numbers(effect), at_least=-margin, at_most=margin, paper=paper)
 
 
 def _numbers(effect: metrics.Estimate | dict) -> dict:

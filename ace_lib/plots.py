@@ -158,16 +158,23 @@ def training_curve(
 
 
 def paper_vs_ours(axes: Axes, rows: Sequence[Mapping]) -> None:
-    """Effects side by side: {name, paper (points or None), avg, low, high}; zero line drawn."""
+    """Effects with intervals beside published ones: {name, paper or None, avg, low, high, color}.
+
+    First row on top; a line marks zero.
+    """
     for place, row in enumerate(rows):
-        ours = [[row["avg"] - row["low"]], [row["high"] - row["avg"]]]
+        reach = [[row["avg"] - row["low"]], [row["high"] - row["avg"]]]
         label = "ours, 95 % interval" if place == 0 else None
-        axes.errorbar([row["avg"]], [place], xerr=ours, fmt="o", color=BLUE, capsize=3, label=label)
-        if row["paper"] is not None:
-            label = "paper, other scale" if place == 0 else None
-            axes.plot([row["paper"]], [place], "D", color=ORANGE, label=label)
+        axes.errorbar(
+            [row["avg"]], [place], xerr=reach, fmt="o", color=row["color"], capsize=3, label=label
+        )
+    published = [
+        (row["paper"], place) for place, row in enumerate(rows) if row["paper"] is not None
+    ]
+    if published:
+        axes.plot(*zip(*published, strict=True), "D", color=PINK, label="paper, on its own scale")
     axes.axvline(0, color=BLACK, linewidth=1)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("effect (points)")
-    axes.legend()
+    axes.legend(loc="best")

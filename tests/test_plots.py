@@ -53,9 +53,11 @@ def test_arms_and_paper_vs_ours_name_every_row() -> None:
     ]
     _, (left, right) = plots.figure(num_columns=2)
     plots.arms(left, rows)
-    plots.paper_vs_ours(
-        right, [r | {"avg": r["score"], "paper": p} for r, p in zip(rows, (5, None), strict=True)]
-    )
+    effects = [
+        row | {"avg": row["score"], "paper": paper, "color": plots.BLUE}
+        for row, paper in zip(rows, (5, None), strict=True)
+    ]
+    plots.paper_vs_ours(right, effects)
     for axes in (left, right):
         assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
 
