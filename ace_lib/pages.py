@@ -93,6 +93,9 @@ def _row(step: Step, timing: dict[str, Any]) -> str:
 
 def _write_text(path: Path, text: str) -> Path:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -200,6 +200,10 @@ def resolve(
     if shell is not None:
         from IPython.display import display
 
+        # huggingface_hub reads this once, at its first import, which comes later.
+        if not load_profile(settings.profile).needs["network"]:
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
         display(settings)
     return settings
 
@@ -330,9 +334,6 @@ def _fill(
                 f" set it in {profile.path.name} under notebooks: {notebook}: or pass it with -p"
             )
         values[name] = _absolute_paths(name, values[name])
-    # huggingface_hub reads this once, at its first import, which comes later in every notebook.
-    if not profile.needs["network"]:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     abouts = {name: declaration.about for name, declaration in declarations.items()}
     return Settings(notebook, values, origins, papers, abouts)
 

@@ -108,21 +108,30 @@ def _bring_up_to_date(step: Step, log: RunLog) -> bool:
     folder = runs.profile_folder(profile)
     log.write(f"{step.name}: started")
     started = time.monotonic()
+    output = folder / ".executing" / f"{step.name}.ipynb"
     with memory.PeakMemory() as peak:
-        executed = _execute(step, folder / ".executing" / f"{step.name}.ipynb", log)
+        _execute(step, output, log)
     seconds = time.monotonic() - started
     _check_done(step)
-    page = step.folder / f"{step.name}.ipynb"
-    os.replace(executed, page)
-    executed.parent.rmdir()
-    pages.write_html(page)
-    _record(profile, step.name, seconds, peak.gib)
-    pages.write_index(profile, read_steps(profile))
+    try:
+        _publish(step, output)
+        _record(profile, step.name, seconds, peak.gib)
+        pages.write_index(profile, read_steps(profile))
+    except OSError as error:  # a run without its page would be skipped for ever
+        raise _failed(step, output, seconds, str(error)) from None
     log.write(f"{step.name}: complete in {seconds:.0f} s, peak memory {peak.gib:.1f} GiB")
     return True
 
 
-def _execute(step: Step, output: Path, log: RunLog) -> Path:
+def _publish(step: Step, output: Path) -> None:
+    """Move the executed notebook into its run and write its page."""
+    notebook = step.folder / f"{step.name}.ipynb"
+    os.replace(output, notebook)
+    output.parent.rmdir()
+    pages.write_html(notebook)
+
+
+def _execute(step: Step, output: Path, log: RunLog) -> None:
     """Run the notebook through papermill, its output streamed to the log."""
     import papermill  # takes seconds, paid once for all notebooks
     from nbclient.exceptions import DeadKernelError
@@ -159,7 +168,6 @@ def _execute(step: Step, output: Path, log: RunLog) -> Path:
     except BaseException:  # interrupted: the partial run stays, to be resumed
         _clear(step, output)
         raise
-    return output
 
 
 def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineError:

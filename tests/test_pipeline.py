@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import signal
@@ -117,6 +118,18 @@ def test_interrupted_means_resumed(kit):
     state = runs.state("mini", "01_make_number")
     assert state["run_id"] and not state["done"]
     assert not (kit.runs / "mini" / ".executing").exists()
+
+
+def test_a_disk_that_fills_up_leaves_nothing_complete(kit, monkeypatch):
+    def full(notebook):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(notebook))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.pages, "write_html", full)
+        with pytest.raises(pipeline.PipelineError, match="No space left .* free some disk space"):
+            pipeline.run_profile("mini", only="01_make_number")
+    assert not runs.state("mini", "01_make_number")["done"]
+    assert pipeline.run_profile("mini", only="01_make_number") == ["01_make_number"]
 
 
 def test_an_unfinished_notebook_is_told(kit):
