@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from ace_lib.math_parse import Node
 from ace_lib.math_tokens import Unparsed
-from ace_lib.math_units import scale_between, unit_name
+from ace_lib.math_units import is_unit, scale_between, unit_name
 from ace_lib.math_value import (
     Evaluator,
     TooLarge,
@@ -78,6 +78,10 @@ def simplify(node: Node, is_gold: bool = False) -> Node:
         return ("region", [(-mp().inf, False, mp().inf, False)])
     if kind == "group":
         return simplify(node[1], is_gold)
+    if kind == "base" and node[2][0] == "text":
+        return ("base", node[1], _base_number(node[2][1]))
+    if kind == "mul" and node[1][0] == "sym" and node[2][0] == "bracket":
+        return ("named", simplify(node[2]), node[1][1])  # P(1, 2)
     return _expand_signs(node)
 
 
@@ -124,6 +128,8 @@ def _listed(items: list[Node]) -> Node:
         return simplify(("list", family)) if len(family) > 1 else simplify(family[0])
     simple = [simplify(item) for item in items]
     names = [item[2] if item[0] == "named" else None for item in simple]
+    if all(names) and len(set(names)) > len({name.partition("_")[0] for name in names}) == 1:
+        return ("set", _unique([item[1] for item in simple]))  # x_1 = …, x_2 = …
     if all(names) and len(set(names)) == len(names):
         return ("assigned", dict(zip(names, [item[1] for item in simple], strict=True)))
     if all(item[0] == "region" for item in simple):
@@ -135,17 +141,22 @@ def _listed(items: list[Node]) -> Node:
 
 
 def _with_unit(node: Node) -> Node:
+    if not is_unit(node[2]):
+        raise Unparsed("words after the number")
     inner, unit = simplify(node[1]), unit_name(node[2])
     if inner[0] == "unit":  # "$5 dollars"
         inner, unit = (inner[1], unit if unit == inner[2] else f"{inner[2]} {unit}")
     base = re.fullmatch(r"\(?base[ -]?(\w+)\)?", " ".join(node[2]).strip())
     if base and inner[0] == "num":
-        word = base.group(1)
-        number = _BASE_WORDS.get(word) or (int(word) if word.isdigit() else 0)
-        return ("base", inner[1], ("num", Fraction(number)))
+        return ("base", inner[1], _base_number(base.group(1)))
     if inner[0] == "named":
         return ("named", ("unit", inner[1], unit), inner[2])
     return ("unit", inner, unit)
+
+
+def _base_number(word: str) -> Node:
+    number = _BASE_WORDS.get(word.lower()) or (int(word) if word.isdigit() else 0)
+    return ("num", Fraction(number))
 
 
 def _words(text: str) -> Node:
@@ -214,6 +225,9 @@ def _inequality(operators: list[str], sides: list[Node]) -> Node:
     """x < 3, 1 <= x < 4 as a region of the line; others stay as they are."""
     if len(sides) == 2 and not letters_of(sides[0]) and letters_of(sides[1]):
         operators, sides = [_FLIPPED[operators[0]]], sides[::-1]
+    absolute = sides[0][:2] == ("fn", "abs") and sides[0][2][0] == "sym"
+    if len(sides) == 2 and absolute and operators[0][0] == "<":  # |x| < 3
+        operators, sides = operators * 2, [("neg", sides[1]), sides[0][2], sides[1]]
     if len(sides) == 2 and sides[0][0] == "sym" and not letters_of(sides[1]):
         bound, closed = _constant(sides[1]), "=" in operators[0]
         if operators[0][0] == "<":
@@ -363,6 +377,8 @@ def _same_equations(gold: Node, answer: Node) -> bool:
 def _same_ratios(gold: Node, answer: Node) -> bool:
     if len(gold[1]) != len(answer[1]):
         return False
+    if any(part == ("num", Fraction(0)) for part in gold[1] + answer[1]):
+        return gold[1] == answer[1]  # a time of day such as 5:00
     first, *others = zip(gold[1], answer[1], strict=True)
     return all(same_value(("mul", first[0], b), ("mul", first[1], a)) for a, b in others)
 

@@ -102,6 +102,8 @@ class _Parser:
         while self.take(":"):
             parts.append(self.sum())
         node = parts[0] if len(parts) == 1 else ("ratio", parts)
+        if len(parts) > 1 and parts[-1][0] == "unit":  # 3:30 p.m.
+            node = ("unit", ("ratio", [*parts[:-1], parts[-1][1]]), parts[-1][2])
         if self.take(r"\pmod", r"\bmod", r"\mod") or (
             self.token.kind == "text" and self.token.value == "mod" and self.at_next()
         ):
@@ -146,6 +148,9 @@ class _Parser:
                 if exponent[0] not in ("num", "neg"):
                     raise Unparsed("a unit's exponent is not a number")
                 words.append("^" + _digits(exponent))
+            if words[-1].lower() == "base" and self.token.kind == "num":
+                words.append(self.token.value)
+                self.at += 1
         return ("unit", node, words)
 
     def next_is_text(self) -> bool:
@@ -192,7 +197,7 @@ class _Parser:
             return self.bars == 0
         return token.kind in ("op", "cmd") and token.value in (
             "(", "[", "{", r"\frac", r"\sqrt", r"\wholesqrt", r"\binom", r"\lfloor", r"\lceil",
-            r"\overline", *_DECORATIONS,
+            r"\overline", r"\dot", r"\ddot", *_DECORATIONS,
         )  # fmt: skip
 
     def power(self) -> Node:
@@ -222,8 +227,13 @@ class _Parser:
             if braced:
                 self.expect("}")
             return ("deg", node)
-        if self.take(r"\prime", "'"):
-            return ("sym", node[1] + "'") if node[0] == "sym" else node
+        if self.peek(r"\prime") or self.tokens[self.at + 1].value == r"\prime":
+            braced, primes = self.take("{"), 0
+            while self.take(r"\prime"):
+                primes += 1
+            if braced:
+                self.expect("}")
+            return ("sym", node[1] + "'" * primes) if node[0] == "sym" else node
         return ("pow", node, self.exponent())
 
     def exponent(self) -> Node:
@@ -234,13 +244,21 @@ class _Parser:
         return self.primary()
 
     def subscripted(self, node: Node) -> Node:
-        if self.take("{"):
-            inner = self.until("}")
-        else:
-            inner = self.primary()
         if node[0] == "sym":
-            return ("sym", f"{node[1]}_{_label(inner)}")
+            return ("sym", f"{node[1]}_{self.raw_group()}")
+        inner = self.until("}") if self.take("{") else self.primary()
         return ("base", node[1], inner)
+
+    def raw_group(self) -> str:
+        """The spelling of a subscript: a braced group or one token."""
+        start, depth = self.at, 0
+        while True:
+            depth += self.peek("{") - self.peek("}")
+            self.at += 1
+            if depth == 0:
+                return "".join(token.value for token in self.tokens[start : self.at]).strip("{}")
+            if self.token.kind == "end":
+                raise Unparsed("a subscript that does not end")
 
     def until(self, *closers: str) -> Node:
         bars, self.bars = self.bars, 0
@@ -265,7 +283,7 @@ class _Parser:
         if token.kind == "num":
             return self.number(token)
         if token.kind == "sym":
-            return ("sym", token.value)
+            return self.symbol(token)
         if token.kind == "fn":
             return self.function(token.value)
         if token.kind == "text":
@@ -273,6 +291,14 @@ class _Parser:
         if token.kind == "end":
             raise Unparsed("something is missing at the end")
         return self.construct(token.value)
+
+    def symbol(self, token: Token) -> Node:
+        """A letter; `I(0)` is a value of a function, not a product with zero."""
+        following = self.tokens[self.at : self.at + 3]
+        if [t.value for t in following][::2] == ["(", ")"] and following[1].kind == "num":
+            self.at += 3
+            return ("sym", f"{token.value}({following[1].value})")
+        return ("sym", token.value)
 
     def number(self, token: Token) -> Node:
         if self.peek(r"\overline", r"\dot") and "." in token.value:
@@ -327,6 +353,8 @@ class _Parser:
             return ("name", value, _label(self.product()))
         if value in _DECORATIONS:
             return self.argument()
+        if value in (r"\dot", r"\ddot"):
+            return ("sym", value + _label(self.argument()))
         if value == r"\begin":
             return self.matrix()
         if value == "." and self.token.kind == "num":
@@ -337,10 +365,10 @@ class _Parser:
         closers = _CLOSERS[opener]
         if self.take(*closers):
             return ("set", []) if opener == r"\{" else ("bracket", opener, closers[0], [])
+        if opener == r"\{":
+            self.skip_set_builder()
         bars, self.bars = self.bars, 0
         inner = self.listing(closers)
-        if opener == r"\{" and self.take("|", ":"):
-            inner = self.listing(closers)  # {x | x > 3}: the condition says it all
         self.bars = bars
         closer = self.expect(*closers)
         items = inner[1] if inner[0] == "list" else [inner]
@@ -349,6 +377,15 @@ class _Parser:
         if len(items) == 1 and (opener, closer) in (("(", ")"), ("[", "]")):
             return items[0] if items[0][0] != "num" else ("group", items[0])
         return ("bracket", opener, closer, items)
+
+    def skip_set_builder(self) -> None:
+        """`{x | x > 3}` and `{x in R : x > 3}`: the condition says it all."""
+        values = [token.value for token in self.tokens[self.at : self.at + 4]]
+        if self.token.kind == "sym":
+            if values[1] in ("|", ":"):
+                self.at += 2
+            elif values[1] == r"\in" and values[3:] and values[3] in ("|", ":"):
+                self.at += 4
 
     def between_bars(self) -> Node:
         self.bars += 1

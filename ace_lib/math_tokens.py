@@ -34,12 +34,14 @@ _UNICODE = {
     "±": r"\pm ", "²": "^2 ", "³": "^3 ", "½": r"\frac12 ", "¼": r"\frac14 ", "¾": r"\frac34 ",
     "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "∅": r"\emptyset ",
     "∠": r"\angle ", "△": r"\triangle ", "€": r"\euro ", "£": r"\pounds ", "ℝ": r"\mathbb{R}",
-    "’": "'", "′": "'", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ", "ℤ": r"\mathbb{Z}",
+    "’": "'", "′": "'", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ",
+    "ℤ": r"\mathbb{Z}",
 }  # fmt: skip
 _SKIPPED = set(
     r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \displaystyle "
     r"\textstyle \scriptstyle \limits \! \, \; \: \> \quad \qquad \( \) \[ \] \rm \bf \it \sf "
-    r"\mathstrut \strut \nobreak \allowbreak \nolimits \middle \enspace \thinspace \hfill".split()
+    r"\boxed \fbox \mathstrut \strut \nobreak \allowbreak \nolimits \middle \enspace \thinspace "
+    r"\hfill".split()
 )
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom",
@@ -66,7 +68,7 @@ _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty"
                   "theta": r"\theta", "oo": r"\infty"}  # fmt: skip
 _COMMANDS = set(
     r"\frac \sqrt \wholesqrt \binom \choose \circ \infty \pm \mp \cup \cap \setminus \in \approx "
-    r"\overline \dot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
+    r"\overline \dot \ddot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
     r"\emptyset \begin \end \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
     r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
     r"\underline \overset \tilde \wholelog".split()
@@ -74,7 +76,7 @@ _COMMANDS = set(
 _GREEK = set(
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \rho "
     r"\sigma \tau \upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi "
-    r"\Omega \pi \ell \Pi \Xi".split()
+    r"\Omega \pi \ell \Pi \Xi \hbar \partial \nabla \aleph".split()
 )
 _TOKEN = re.compile(
     r"(?P<space>[\s~&]+)|(?P<num>\d+(?:\.(?!\.)\d*)?(?:[eE][+-]?\d+(?!\w))?|\.\d+)|(?P<row>\\\\(?:\[\w*\])?)"
@@ -164,7 +166,7 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     is_text = name.startswith((r"\text", r"\mbox", r"\hbox", r"\mathrm", r"\operatorname"))
     if name == r"\mathbb":
         return position, [Token("sym", f"\\mathbb{words}")]
-    if words in FUNCTIONS:
+    if words in FUNCTIONS and (not name.startswith(r"\text") or words in ("lcm", "gcd")):
         return position, [Token("fn", words)]
     if words.lower().strip(" ,;") in _CONNECTIVES:
         return position, [Token("op", ",")]

@@ -17,19 +17,33 @@ _ALIASES = {
 _SIZES = {  # dimension and size of units that convert into each other
     "mm": ("m", Fraction(1, 1000)), "cm": ("m", Fraction(1, 100)), "m": ("m", Fraction(1)),
     "km": ("m", Fraction(1000)), "inch": ("inch", Fraction(1)), "foot": ("inch", Fraction(12)),
-    "yard": ("inch", Fraction(36)), "mile": ("inch", Fraction(63360)), "mg": ("g", Fraction(1, 1000)),
-    "g": ("g", Fraction(1)), "kg": ("g", Fraction(1000)), "ml": ("l", Fraction(1, 1000)),
+    "yard": ("inch", Fraction(36)), "mile": ("inch", Fraction(63360)),
+    "mg": ("g", Fraction(1, 1000)), "g": ("g", Fraction(1)), "kg": ("g", Fraction(1000)), "ml": ("l", Fraction(1, 1000)),
     "l": ("l", Fraction(1)), "s": ("s", Fraction(1)), "min": ("s", Fraction(60)),
     "h": ("s", Fraction(3600)), "day": ("s", Fraction(86400)), "week": ("s", Fraction(604800)),
     "¢": ("$", Fraction(1, 100)), "$": ("$", Fraction(1)),
 }  # fmt: skip
+# After a number these words are a hedge or a condition, not a unit.
+_NO_UNIT = set(
+    "or maybe perhaps possibly probably not except about approximately approx around roughly "
+    "nearly least most more less than between to unsure guess any either if unless but could might "
+    "otherwise depending when where for all every some none else given".split()
+)
 _NEUTRAL = re.compile(r"^(unit|un)(\^\d)?$|^$")
+
+
+def is_unit(words: list[str]) -> bool:
+    """Whether words after a number can be a unit or a counted thing: few, and no hedge."""
+    text = " ".join(words)
+    parts = re.findall(r"[a-z]+", text.lower())
+    digits = re.sub(r"\^-?\d|base[ -]?\d+", "", text)
+    return len(parts) <= 5 and not _NO_UNIT & set(parts) and not re.search(r"[\d?]", digits)
 
 
 def unit_name(words: list[str]) -> str:
     """One spelling for a unit in words: ["square", "centimeters"] and ["cm", "^2"] are "cm^2"."""
     text = " ".join(words).replace("²", "^2").replace("³", "^3").replace("~", " ").strip(" .,")
-    text = re.sub(r"\\[,; ]", " ", text)
+    text = re.sub(r"\\[,; ]", " ", text).replace(".", "")
     text = re.sub(r"\b(square|sq\.?) +([^\s/]+)", r"\2^2", text, flags=re.IGNORECASE)
     text = re.sub(r"\b(cubic|cu\.?) +([^\s/]+)", r"\2^3", text, flags=re.IGNORECASE)
     text = re.sub(r"([^\s/]+) +squared\b", r"\1^2", text)

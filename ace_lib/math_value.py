@@ -15,12 +15,14 @@ DIGITS = 60
 _RELATIVE, _ABSOLUTE = "1e-35", "1e-40"
 Number = object  # Fraction, or mpmath's mpf or mpc
 
-# Fixed points at which expressions with letters are compared: all positive, then mixed signs.
+# Where expressions with letters are compared: small, then large (floors differ there), then mixed
+# signs (there a root may be not real: such a point says nothing).
 _POINTS = (
     [Fraction(n, d) for n, d in ((17, 7), (29, 11), (13, 9), (41, 15), (23, 6), (31, 14))],
-    [Fraction(n, d) for n, d in ((5, 13), (19, 8), (37, 10), (11, 17), (43, 18), (7, 12))],
+    [Fraction(n, d) for n, d in ((547, 11), (419, 8), (373, 10), (911, 17), (643, 18), (751, 12))],
     [Fraction(n, d) for n, d in ((-9, 7), (21, 16), (-33, 14), (-3, 11), (27, 5), (-8, 19))],
 )
+_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(6)] for k in range(1, 41))
 _FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec",
     "arccsc", "sinh", "cosh", "tanh", "coth", "exp",
@@ -311,16 +313,20 @@ def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple 
         return [tuple(Evaluator({}, log_base).value(node) for node in (gold, answer))]
     if len(letters) > len(_POINTS[0]):
         raise Unparsed("more letters than an answer has")
-    pairs = []
-    for index, point in enumerate(_POINTS):
+    pairs: list[tuple | None] = []
+    steps = str((gold, answer))
+    whole = _WHOLE_POINTS if "'floor'" in steps or "'ceil'" in steps else ()
+    for index, point in enumerate((*_POINTS, *whole)):
         fixed = dict(zip(letters, point, strict=False))
         try:
             pair = tuple(Evaluator(fixed, log_base).value(node) for node in (gold, answer))
-        except ZeroDivisionError:
+        except (ZeroDivisionError, TooLarge):
             pair = None
         if pair and index == 2 and not all(is_real(value) for value in pair):
             pair = None
         pairs.append(pair)
+    if pairs[:2] == [None, None]:
+        raise TooLarge
     return pairs
 
 

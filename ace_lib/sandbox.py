@@ -176,7 +176,7 @@ class Session:
         return report
 
     def _ended(self) -> Outcome:
-        """The child closed its pipe: judge by how it ended (`os._exit(0)` may be a right answer)."""
+        """The child closed its pipe: judge by how it ended (after `os._exit(0)` the output counts)."""
         self.alive = False
         report = self._wait_for_end()
         code = report["end"]
@@ -186,8 +186,8 @@ class Session:
             return Outcome("timeout", detail="the kernel's CPU limit")
         if code == -9:
             return Outcome("memory", detail="killed")
-        return Outcome("runtime_error", detail=f"ended with {'signal' if code < 0 else 'exit code'} "
-                       f"{abs(code)}")  # fmt: skip
+        how = "signal" if code < 0 else "exit code"
+        return Outcome("runtime_error", detail=f"ended with {how} {abs(code)}")
 
     def _wait_for_end(self) -> dict:
         deadline = time.monotonic() + 1.0
@@ -251,9 +251,10 @@ class Sandbox:
         command = [sys.executable, "-s", "-P", "-B", "-X", "utf8"]
         command += ["-c", _START.format(root=_PACKAGE_ROOT), str(theirs.fileno())]
         with theirs:
+            null = subprocess.DEVNULL
             self._process = subprocess.Popen(
-                command, env={"PYTHONHASHSEED": "0"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd="/")  # fmt: skip
+                command, env={"PYTHONHASHSEED": "0"}, stdin=null, stdout=null, stderr=null,
+                pass_fds=[theirs.fileno()], cwd="/")  # fmt: skip
         answer = self._receive(timeout=_START_SECONDS)
         if answer is None:
             raise SandboxError("the sandbox's zygote did not start within a minute")
@@ -301,7 +302,7 @@ class Sandbox:
             raise SandboxUnavailable(f"the isolation self-test failed ({leak}): refusing to run")
 
 
-_CANARIES = '''
+_CANARIES = """
 import ctypes, os, signal, socket
 
 def attempt(name, action):
@@ -337,4 +338,4 @@ breaches = [attempt(*canary) for canary in (
     ("environment", environment),
 )]
 print(", ".join(filter(None, breaches)) or "sealed")
-'''
+"""

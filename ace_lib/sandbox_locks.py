@@ -89,11 +89,16 @@ def lock_process() -> None:
         raise LockError(f"no system call table for {platform.machine()}: use x86_64 or aarch64")
     ruleset = _landlock_ruleset()
     _drop_privileges()
-    if _prctl(_PR["NO_NEW_PRIVS"], 1):
-        raise LockError("the kernel refuses no_new_privs (Linux >= 3.5 is needed)")
+    forbid_privileges()
     _call("landlock_restrict_self", _LANDLOCK_RESTRICT, ruleset, 0)
     os.close(ruleset)
     _prctl(_PR["PDEATHSIG"], signal.SIGKILL)
+
+
+def forbid_privileges() -> None:
+    """No exec gains privileges from here on; the condition for filters by ordinary users."""
+    if _prctl(_PR["NO_NEW_PRIVS"], 1):
+        raise LockError("the kernel refuses no_new_privs (Linux >= 3.5 is needed)")
 
 
 def _drop_privileges() -> None:

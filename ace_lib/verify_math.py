@@ -21,7 +21,10 @@ _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
 _SLASH = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,300})\}\{(\d{1,300})\}|(\d{1,300})/(\d{1,300}))")
 _LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[,;! :])(?![a-zA-Z])|[\s$]")
 _CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?\s*.*", re.DOTALL)
-_FONT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
+_FONT = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
 
 
 def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
@@ -135,7 +138,8 @@ def _by_words(
     reason = str(trouble or answer_trouble)
     if _is_choice(gold, answer) or _words_of(gold) == _words_of(answer):
         return True, ""
-    if any(side is not None and side.latex for side in (trouble, answer_trouble)):
+    unknown = any(side is not None and side.latex for side in (trouble, answer_trouble))
+    if unknown and not _WORDED.search(answer):  # math-verify overlooks words such as "or"
         return None, reason
     return False, reason
 

@@ -12,9 +12,9 @@ import sys
 import time
 
 from ace_lib import AceError
+from ace_lib.math_judge import MathJudge
 from ace_lib.sandbox import Sandbox, SandboxError, SandboxUnavailable
 from ace_lib.verify_code import verify_code
-from ace_lib.math_judge import MathJudge
 from ace_lib.verify_math import verify_math
 
 LENGTH = struct.Struct("<I")
