@@ -1,15 +1,17 @@
 """Training and evaluation in a child process that reports live and dies with the notebook.
 
+    launch.prepare(run)            # optional, early: the child imports torch and TRL meanwhile
     launch.train([job, …], run)
 
-starts `python -m ace_lib.launch JOBS.json` once for all jobs (importing torch and TRL costs
-seconds), shows one progress line, and returns when all are done. A job whose output holds `DONE`
-for the same job is skipped; a job that was cut off goes on from its last checkpoint.
-The child reads its standard input and kills itself when that ends, so it cannot outlive us.
+`train` shows one progress line and returns when all jobs are done. A job whose output holds `DONE`
+for the same job is skipped; a job that was cut off goes on from its last checkpoint. The child
+(`python -m ace_lib.launch`) stays for the next call, so a notebook pays for the imports once. It
+reads its standard input and kills itself when that ends, so it cannot outlive the notebook.
 """
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -47,14 +49,21 @@ CHILD_ENVIRONMENT = {
 SHOWN = ("reward", "loss", "pass_rate", "entropy", "mean_length", "truncated")
 SECONDS_BETWEEN_LINES = 3.0
 LOG_LINES_IN_ERROR = 15
+FINISHED = {"finished": True}
 
 
 class ChildFailed(AceError):
     """The child process ended with an error; the message has the end of its log."""
 
 
+def prepare(run: Run) -> None:
+    """Start the child, which imports what training needs while the notebook does other things."""
+    if not _child_of_notebook:
+        _child_of_notebook.append(_Child(run.path("child.log")))
+
+
 def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
-    """Carry out jobs one after the other in one child process, with live progress.
+    """Carry out jobs one after the other in the child process, with live progress.
 
     Args:
         jobs: what to do, in order; a later job may start from an earlier one's model.
@@ -71,19 +80,70 @@ def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
         return
     jobs_file = run.path("jobs.json")
     write_json(jobs_file, [{"kind": type(job).__name__, **asdict(job)} for job in waiting])
-    log_file = run.path("child.log")
-    with log_file.open("a") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ace_lib.launch", str(jobs_file)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-            env=os.environ | CHILD_ENVIRONMENT, start_new_session=True,
-        )  # fmt: skip
+    prepare(run)
+    finished = False
+    try:
+        finished = _child_of_notebook[0].run(jobs_file, show)
+    finally:
+        # After an interrupt it may be in the middle of a job: the next call starts a new one.
+        if not finished:
+            failed = _child_of_notebook.pop()
+            failed.kill()
+    if not finished:
+        raise ChildFailed(failed.explain())
+
+
+class _Child:
+    """The child process, from the notebook's side."""
+
+    def __init__(self, log_file: Path) -> None:
+        self.log_file = log_file
+        with log_file.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ace_lib.launch"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=os.environ | CHILD_ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
+
+    def run(self, jobs_file: Path, show: bool) -> bool:
+        """Hand over a file of jobs and follow them; False when the child failed."""
         try:
-            _follow(child, show)
-        finally:
-            _end(child)
-    if child.returncode != 0:
-        raise ChildFailed(_explain(child.returncode, log_file))
+            self.process.stdin.write(f"{jobs_file}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        line = ProgressLine()
+        for text in self.process.stdout:
+            event = json.loads(text)
+            if event == FINISHED:
+                return True
+            if show:
+                line.show(event)
+        line.close()
+        return False
+
+    def kill(self) -> None:
+        """End the child and everything it started."""
+        try:
+            self.process.wait(timeout=1)  # a child that failed is about to end by itself
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def explain(self) -> str:
+        """Why it failed, with the end of its log."""
+        code = self.process.returncode
+        reason = "was killed: out of memory?" if code == -signal.SIGKILL else "failed"
+        lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_IN_ERROR:]
+        return "\n".join(
+            [f"the training process {reason} (exit code {code}); end of {self.log_file}:", *lines]
+        )
+
+
+# At most one: empty before the first call and after a failure.
+_child_of_notebook: list[_Child] = []
 
 
 def is_done(job: Job) -> bool:
@@ -128,31 +188,6 @@ def format_event(event: dict) -> str:
     return " · ".join(parts)
 
 
-def _follow(child: subprocess.Popen, show: bool) -> None:
-    """Show the child's events until it closes its output."""
-    line = ProgressLine()
-    for text in child.stdout:
-        if show:
-            line.show(json.loads(text))
-    line.close()
-
-
-def _end(child: subprocess.Popen) -> None:
-    """Wait for a child that has closed its output; kill its group when we were interrupted."""
-    if sys.exc_info()[0] is not None:
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    child.stdin.close()
-    child.stdout.close()
-
-
-def _explain(returncode: int, log_file: Path) -> str:
-    lines = log_file.read_text(errors="replace").splitlines()
-    reason = "was killed: out of memory?" if returncode == -signal.SIGKILL else "failed"
-    tail = "\n".join(lines[-LOG_LINES_IN_ERROR:])
-    return f"the training process {reason} (exit code {returncode}); end of {log_file}:\n{tail}"
-
-
 def run_jobs(jobs_file: Path, report: Callable[[dict], None]) -> None:
     """Carry out the jobs of a file in this process (the child's)."""
     for entry in json.loads(jobs_file.read_text()):
@@ -184,17 +219,21 @@ def _reporter(name: str, report: Callable[[dict], None]) -> Callable[..., None]:
     return progress
 
 
-def _die_with_parent() -> None:
-    """Kill our process group when standard input ends: the parent holds its other end."""
+def _read_orders(orders: "queue.Queue[str]") -> None:
+    """Pass on lines of standard input; kill our process group when it ends: the parent is gone."""
     # Not sys.stdin: a thread inside its lock would break the interpreter's shutdown.
-    while os.read(0, 1):
-        pass
+    pending = b""
+    while data := os.read(0, 4096):
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            orders.put(line.decode())
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def main() -> None:
     """Entry point of the child."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    orders: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_orders, args=[orders], daemon=True).start()
     # Only events go to the parent: what libraries print belongs in the log.
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -203,7 +242,13 @@ def main() -> None:
         events.write(json.dumps(event) + "\n")
         events.flush()
 
-    run_jobs(Path(sys.argv[1]), report)
+    # The slow imports, made while the notebook may be doing something else.
+    import trl.trainer.grpo_trainer
+    import trl.trainer.sft_trainer  # noqa: F401
+
+    while True:
+        run_jobs(Path(orders.get()), report)
+        report(FINISHED)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,6 @@ class Recorder:
             raise OffPolicyStep(f"step {step}: {clipped:.2%} of the ratios were clipped")
         now = time.perf_counter()
         row = {"step": step} | self.latest | {
-            "entropy_trl": logs["entropy"],
             "loss": logs["loss"],
             "grad_norm": logs["grad_norm"],
             "groups_without_signal": logs["frac_reward_zero_std"],

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError, problems, training
+from ace_lib.prompts import THINK_OPEN, render_prompt
 
 # Rows are sorted by length within pools of this many batches: less padding, order still random.
 POOL_BATCHES = 16
@@ -32,8 +33,8 @@ class SFTJob:
         name: shown in the progress line.
         model: folder of the start model.
         output: folder for `model/`, `metrics.jsonl`, `rows.json`, `epoch-N/` and `DONE`.
-        rows_file: JSONL of {"prompt": rendered prompt, "completion": text}; the end-of-turn token
-            is added here.
+        rows_file: JSONL of problem rows with a `response`, or of {"prompt": rendered prompt,
+            "completion": text}. The end-of-turn token is added here.
         num_train_epochs: passes over the rows; P2 finds improvement up to the fifth.
         learning_rate: peak.
         batch_size: rows per optimizer step.
@@ -60,6 +61,17 @@ class SFTJob:
     weight_decay: float = 1e-4
     seed: int = 0
     save_epochs: bool = False
+
+
+def training_row(tokenizer: object, row: dict) -> dict[str, str]:
+    """Rendered prompt and completion of a problem row with a `response`.
+
+    The prompt opens the think block, so the completion starts inside it.
+    """
+    if "completion" in row:
+        return row
+    completion = row["response"].removeprefix(THINK_OPEN + "\n")
+    return {"prompt": render_prompt(tokenizer, row), "completion": completion}
 
 
 def tokenize_rows(
@@ -114,9 +126,8 @@ def train(job: SFTJob, progress: Callable[..., None]) -> None:
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    rows, num_too_long = tokenize_rows(
-        tokenizer, problems.read_jsonl(job.rows_file), job.max_length
-    )
+    texts = [training_row(tokenizer, row) for row in problems.read_jsonl(job.rows_file)]
+    rows, num_too_long = tokenize_rows(tokenizer, texts, job.max_length)
     if not rows:
         raise NoTrainingRows(
             f"{job.rows_file}: no row of at most {job.max_length} tokens ({num_too_long} were "
