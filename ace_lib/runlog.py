@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # What papermill says about itself, and the text form of figures and tables shown as HTML.
-NOISE = re.compile(r"^(Executing (Cell|notebook)|Ending Cell|(In|Out)put Notebook|Working directory|<.*>$)")
+NOISE = re.compile(
+    r"^(Executing (Cell|notebook)|Ending Cell|(In|Out)put Notebook|Working directory|<.*>$)"
+)
 
 
 class RunLog:
