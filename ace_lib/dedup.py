@@ -62,12 +62,11 @@ def candidate_pairs(
 
 
 def similarity(left: str, right: str, shingle: int = SHINGLE) -> float:
-    """Return how far two prompts are one text: 1.0 when one holds the other as a whole, else the
-    Jaccard similarity of their shingle sets.
+    """Return how far two prompts are one text: 1.0 when one holds the other as a whole and is at
+    most twice as long, else the Jaccard similarity of their shingle sets.
     """
-    a, b = tokenize(left), tokenize(right)
-    short, long = sorted((f" {' '.join(tokens)} " for tokens in (a, b)), key=len)
-    if short in long:
+    a, b = sorted((tokenize(left), tokenize(right)), key=len)
+    if 2 * len(a) >= len(b) and f" {' '.join(a)} " in f" {' '.join(b)} ":
         return 1.0
     shingles_a, shingles_b = (
         {tuple(tokens[i : i + shingle]) for i in range(max(1, len(tokens) - shingle + 1))}

@@ -169,14 +169,15 @@ def check_code_problems(
 def judge_tests(columns: dict[str, list]) -> dict[str, list]:
     """Name each code problem's fault from the columns of `check_code_problems`.
 
-    `test_fault` is "wrong_tests" (a known-good program fails), "weak_tests" (all known-wrong ones
-    or the constant one pass), "never_solved" (no attempt passes; P1 drops its level 8) or "".
+    `test_fault` is "wrong_tests" (the known-good program fails, and no attempt passes either: one
+    that does shows that the "known-good" one was not), "weak_tests" (all mutants or the constant
+    program pass), "never_solved" (no attempt passes; P1 drops its level 8) or "".
     """
     faults = []
     for num_correct, known_good, surviving, constant in zip(
         *(columns[name] for name in CODE_COLUMNS), strict=True
     ):
-        if known_good not in ("", "passed", "verifier_error"):
+        if known_good not in ("", "passed", "verifier_error") and not num_correct:
             faults.append("wrong_tests")
         elif constant or surviving == 1.0:
             faults.append("weak_tests")

@@ -1,0 +1,282 @@
+"""Exclusion rules, votes, tests on trial, and balance: on rows of ours and on the planted pool."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from ace_lib import AceError, balance, curate, problems, tinyworld, vote
+from ace_lib.verify import shared_verifier
+
+RULES = {rule.name: rule for rule in curate.RULES}
+
+
+def excluded(prompt: str, gold: str = "7") -> str:
+    return curate.apply_rules({"prompt": prompt, "gold": gold})[0]
+
+
+# --- the seven rules -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_excludes_its_own_example_with_evidence(name: str) -> None:
+    found, evidence = curate.apply_rules(RULES[name].example)
+    assert (found, bool(evidence)) == (name, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("sub_questions", "A ball falls. (i) How far does it fall in 2 s? (ii) How fast is it?"),
+        ("sub_questions", "Let n = 5.\na) Find n squared.\nb) Find n cubed."),
+        ("multiple_choice", "What is 2 + 2?\nA) 3\nB) 4\nC) 5"),
+        (
+            "multiple_choice",
+            "Pick: $\\textbf{(A)}\\ 1\\qquad\\textbf{(B)}\\ 2\\qquad\\textbf{(C)}\\ 3$",
+        ),
+        ("multiple_choice", "Which of the following numbers is prime: 21, 23 or 27?"),
+        ("proof", "Let n be odd. Show that $n^2 - 1$ is divisible by 8."),
+        ("proof", "Find all such n and prove that there are no others."),
+        ("non_english", "Найдите наименьшее натуральное число, которое делится на 12 и 18."),
+        ("non_english", "Déterminer la somme des entiers qui sont compris dans les bornes 3 et 9."),
+        ("non_english", "芳芳买了一本书有99页，看了90页，她还剩多少页没有看？"),
+        ("figure", "Find the area of the region. [asy] draw((0,0)--(1,1)); [/asy]"),
+        ("figure", "The graph below shows the price. When was it highest?"),
+        ("figure", "Look at https://example.org/a.png and count the triangles in it."),
+        ("brief", "Solve it."),
+    ],
+)
+def test_each_class_in_other_words(name: str, prompt: str) -> None:
+    assert excluded(prompt) == name
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Let f(a) = a + 1. Find f(a) + f(b) when (a)(b) = 12 and a = 3.",
+        "A TV show that lasts 2 hours is shown 3 times. How long is that in total?",
+        "Find the greatest common divisor of 84 and 36.",
+        "What is the smallest prime factor of 91?",
+        "Point A is 3 km from B. C lies between them, 1 km from A. How far is C from B?",
+        "Compute $\\sin 60^\\circ$.",
+        "José and Zoë have 12 crêpes. Die rolls decide who eats them. What is the chance of a 6?",
+        "How many different images does the point (1, 2) have under these 4 rotations?",
+        "Find all $\\theta$ with $\\cos\\theta = \\frac12$ and $0 \\le \\theta < 2\\pi$.",
+    ],
+)
+def test_innocent_prompts_stay(prompt: str) -> None:
+    assert curate.apply_rules({"prompt": prompt, "gold": "\\frac{\\pi}{3}"}) == ("", "")
+
+
+def test_a_drawing_with_labelled_points_is_a_figure_and_no_choice() -> None:
+    drawing = "[asy] label(A,(A)); dot(B,(B)); dot(C,(C)); [/asy]"
+    assert excluded(f"Find the angle at the point A of this triangle. {drawing}") == "figure"
+
+
+def test_planted_defects_are_found_by_their_own_rule() -> None:
+    pool = tinyworld.raw_pool(1500, 200, seed=5)
+    columns = {name: [row[name] for row in pool] for name in ("prompt", "gold", "domain")}
+    marked = curate.mark_excluded(columns)["excluded_by"]
+    innocent = [row["planted"] == "" for row in pool]
+    for name in RULES:
+        planted = [row["planted"] == name for row in pool]
+        score = curate.score_filter([m == name for m in marked], planted, innocent)
+        assert score["planted"] >= 10
+        assert score["precision"] >= 0.95 and score["recall"] >= 0.95, (name, score)
+
+
+def test_rules_run_through_datasets_and_leave_code_alone() -> None:
+    rows = [
+        problems.make_problem_row(id="a", **RULES["proof"].example),
+        problems.make_problem_row(id="b", domain="code", prompt="Prove it."),
+    ]
+    table = datasets.Dataset.from_dict(problems.to_columns(rows))
+    for batch_size in (1, 1000):
+        marked = table.map(curate.mark_excluded, batched=True, batch_size=batch_size)
+        assert marked["excluded_by"][:] == ["proof", ""]
+
+
+def test_scores_count_only_innocent_rows_as_false_alarms() -> None:
+    flagged = [True, True, True, False]
+    planted = [True, False, False, True]
+    innocent = [False, True, False, False]
+    score = curate.score_filter(flagged, planted, innocent)
+    assert score == {
+        "planted": 2,
+        "found": 1,
+        "false_alarms": 1,
+        "precision": 0.5,
+        "recall": 0.5,
+    }
+    nothing = curate.score_filter([False], [False], [True])
+    assert (nothing["precision"], nothing["recall"]) == (None, None)
+
+
+# --- votes ---------------------------------------------------------------------------------------
+
+
+def boxed(*answers: str) -> list[str]:
+    return [f"<think>\nhm\n</think>\n\\boxed{{{answer}}}" if answer else "…" for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answers", "expected"),
+    [
+        ("1/2", ["0.5", "\\frac{1}{2}", "3", "3", "\\frac{2}{4}"], ("kept", 3)),
+        ("7", ["8", "8", "7"], ("label_contradicted", 1)),
+        ("7", ["1/3", "\\frac13", "7"], ("label_contradicted", 1)),
+        ("7", ["7", "8"], ("no_majority", 1)),
+        ("7", ["", ""], ("no_majority", 0)),
+        ("7", ["7", "", ""], ("kept", 1)),
+    ],
+)
+def test_the_majority_is_counted_by_equivalence(gold: str, answers: list, expected: tuple) -> None:
+    row = {"id": "x", "domain": "math", "prompt": "?", "gold": gold}
+    found = vote.count_votes([row], [boxed(*answers)], shared_verifier().verify)
+    assert (found["vote"][0], found["num_correct"][0]) == expected
+
+
+def test_a_label_that_cannot_be_judged_is_no_majority() -> None:
+    from ace_lib.verify import Verdict
+
+    def judge(rows: list[dict]) -> list[Verdict]:
+        return [Verdict(row["id"], "verifier_error", None, 0.0) for row in rows]
+
+    row = {"id": "x", "domain": "math", "prompt": "?", "gold": "7"}
+    found = vote.count_votes([row], [boxed("7", "7", "7")], judge)
+    assert (found["vote"], found["num_correct"]) == (["no_majority"], [0])
+
+
+def test_wrong_labels_of_the_pool_are_contradicted() -> None:
+    pool = tinyworld.raw_pool(500, 0, seed=7)
+    rows = [row for row in pool if row["planted"] in ("", "wrong_label")]
+    attempts = vote.teacher_attempts(rows, 8, 0)
+    votes = vote.count_votes(rows, attempts, shared_verifier().verify)["vote"]
+    outcomes = Counter((row["planted"], v) for row, v in zip(rows, votes, strict=True))
+    assert outcomes["wrong_label", "kept"] == 0
+    assert outcomes["", "label_contradicted"] <= 0.01 * len(rows)
+    assert outcomes["", "kept"] >= 0.97 * sum(n for (p, _), n in outcomes.items() if not p)
+
+
+def test_attempts_come_from_a_file_and_missing_ones_are_named(tmp_path: Path) -> None:
+    rows = [{"id": "a"}, {"id": "b"}]
+    path = tmp_path / "attempts.jsonl"
+    lines = [{"id": "b", "responses": ["3", "4"]}, {"id": "a", "responses": ["1", "2", "x"]}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert vote.teacher_attempts(rows, 2, 0, str(path)) == [["1", "2"], ["3", "4"]]
+    with pytest.raises(AceError, match="problem b has 2 responses, 3 are needed"):
+        vote.teacher_attempts(rows, 3, 0, str(path))
+    with pytest.raises(AceError, match="problem a: the bundled teacher.*attempts_file"):
+        vote.teacher_attempts(rows, 2, 0)
+
+
+# --- code problems -------------------------------------------------------------------------------
+
+LARGEST = "def f(xs):\n    return max(xs) if xs else 0\n"
+
+
+def code_problem(*tests: tuple[list, object], solution: str = LARGEST) -> dict:
+    return problems.make_problem_row(
+        id="c",
+        domain="code",
+        prompt="Return the largest number, 0 if there is none.",
+        mode="call",
+        entry_point="f",
+        tests=[{"input": [xs], "output": output} for xs, output in tests],
+        time_limit=2,
+        solution=solution,
+    )
+
+
+def answered(*programs: str) -> list[str]:
+    return [f"<think>\n</think>\n```python\n{text}```" for text in programs]
+
+
+GOOD_TESTS = [([], 0), ([3], 3), ([1, 5, 2], 5), ([-4, -2], -2)]
+
+
+@pytest.mark.parametrize(
+    ("problem", "programs", "fault"),
+    [
+        (code_problem(*GOOD_TESTS), [LARGEST], ""),
+        (code_problem(([3], 3)), [LARGEST], "weak_tests"),
+        (code_problem(([3], 3), ([3, 1], 3)), [LARGEST], "weak_tests"),
+        (code_problem(([3], 4), ([5], 6)), [LARGEST], "wrong_tests"),
+        (code_problem(*GOOD_TESTS, solution=""), [LARGEST, LARGEST, "def f(xs): return 1\n"], ""),
+        (code_problem(*GOOD_TESTS), ["def f(xs): return 1\n"], "never_solved"),
+        (code_problem(*GOOD_TESTS), [], "never_solved"),
+        (code_problem(*GOOD_TESTS, solution="def f(xs): return 9\n"), [LARGEST], ""),
+    ],
+)
+def test_tests_are_tried_with_good_and_broken_programs(problem, programs, fault) -> None:
+    checks = vote.check_code_problems(
+        [problem], [answered(*programs)], shared_verifier().verify, num_mutants=4, seed=0
+    )
+    assert vote.judge_tests(checks)["test_fault"] == [fault]
+
+
+def test_difficulty_is_the_number_of_attempts_that_pass() -> None:
+    programs = [LARGEST, "def f(xs): return xs[0]\n", LARGEST, "def f(: syntax error\n"]
+    attempts = [*answered(*programs), "no program"]
+    checks = vote.check_code_problems(
+        [code_problem(*GOOD_TESTS)], [attempts], shared_verifier().verify, 0, 0
+    )
+    assert checks["num_correct"] == [2]
+
+
+def test_mutants_are_distinct_broken_in_one_place_and_seeded() -> None:
+    mutants = vote.make_mutants(LARGEST, 10, random.Random(0))
+    assert sorted(mutants) == sorted(
+        [
+            "def f(xs):\n    return min(xs) if xs else 0",
+            "def f(xs):\n    return max(xs) if xs else 1",
+            "def f(xs):\n    return max(xs)",
+        ]
+    )
+    assert vote.make_mutants(LARGEST, 2, random.Random(1)) == vote.make_mutants(
+        LARGEST, 2, random.Random(1)
+    )
+    assert len(vote.make_mutants(LARGEST, 2, random.Random(1))) == 2
+    assert vote.make_mutants("not python (", 2, random.Random(0)) == []
+    filtered = vote.make_mutants("ys = [x * 2 for x in xs if x > 3]", 10, random.Random(0))
+    assert "ys = [x * 2 for x in xs]" in filtered
+    assert "ys = [x * 2 for x in xs if x <= 3]" in filtered
+
+
+# --- balance -------------------------------------------------------------------------------------
+
+
+def test_thinning_has_three_bands_and_knows_no_order() -> None:
+    lengths = [100, 250, 350, 900] * 500
+    names = [f"p{i}" for i in range(len(lengths))]
+    keep = balance.thin_short(lengths, names, 200, 400, 0.5, seed=3)
+    shares = {
+        n: np.mean([k for k, m in zip(keep, lengths, strict=True) if m == n]) for n in lengths
+    }
+    assert (shares[100], shares[900]) == (0, 1)
+    assert 0.44 < shares[250] < 0.56
+    backwards = balance.thin_short(lengths[::-1], names[::-1], 200, 400, 0.5, seed=3)
+    assert backwards[::-1] == keep
+    assert balance.thin_short(lengths, names, 200, 400, 0.5, seed=4) != keep
+    with pytest.raises(ValueError, match="above"):
+        balance.thin_short([1], ["a"], 400, 200, 0.5, 0)
+
+
+def test_every_prefix_of_the_nested_order_has_the_same_make_up() -> None:
+    strata = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+    order = balance.nested_order(strata, seed=0)
+    assert sorted(order) == list(range(100))
+    for size in (10, 25, 50, 75):
+        counts = Counter(strata[i] for i in order[:size])
+        for name, share in (("a", 0.6), ("b", 0.3), ("c", 0.1)):
+            assert abs(counts[name] - share * size) <= 1
+    assert order != balance.nested_order(strata, seed=1)
+
+
+def test_length_bands_hold_equally_many() -> None:
+    bands = balance.length_bands(list(range(100)), 4)
+    assert Counter(bands) == {0: 25, 1: 25, 2: 25, 3: 25}
