@@ -17,9 +17,9 @@ _ALIASES = {
 _SIZES = {  # dimension and size of units that convert into each other
     "mm": ("m", Fraction(1, 1000)), "cm": ("m", Fraction(1, 100)), "m": ("m", Fraction(1)),
     "km": ("m", Fraction(1000)), "inch": ("inch", Fraction(1)), "foot": ("inch", Fraction(12)),
-    "yard": ("inch", Fraction(36)), "mile": ("inch", Fraction(63360)),
-    "mg": ("g", Fraction(1, 1000)), "g": ("g", Fraction(1)), "kg": ("g", Fraction(1000)), "ml": ("l", Fraction(1, 1000)),
-    "l": ("l", Fraction(1)), "s": ("s", Fraction(1)), "min": ("s", Fraction(60)),
+    "yard": ("inch", Fraction(36)), "mile": ("inch", Fraction(63360)), "kg": ("g", Fraction(1000)),
+    "g": ("g", Fraction(1)), "mg": ("g", Fraction(1, 1000)), "l": ("l", Fraction(1)),
+    "ml": ("l", Fraction(1, 1000)), "s": ("s", Fraction(1)), "min": ("s", Fraction(60)),
     "h": ("s", Fraction(3600)), "day": ("s", Fraction(86400)), "week": ("s", Fraction(604800)),
     "¢": ("$", Fraction(1, 100)), "$": ("$", Fraction(1)),
 }  # fmt: skip

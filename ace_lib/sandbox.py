@@ -176,7 +176,7 @@ class Session:
         return report
 
     def _ended(self) -> Outcome:
-        """The child closed its pipe: judge by how it ended (after `os._exit(0)` the output counts)."""
+        """The child closed its pipe: judge by how it ended (`os._exit(0)` may be right)."""
         self.alive = False
         report = self._wait_for_end()
         code = report["end"]

@@ -250,6 +250,7 @@ def prepare_child_filter() -> Callable[[], None]:
     template, needle = _program(marker), struct.pack("<I", marker)
 
     def lock_child() -> None:
+        _prctl(_PR["PDEATHSIG"], signal.SIGKILL)  # not inherited: no child outlives the zygote
         code = template.replace(needle, struct.pack("<I", os.getpid()))
         buffer = ctypes.create_string_buffer(code, len(code))
         header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))

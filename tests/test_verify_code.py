@@ -1,0 +1,247 @@
+"""Code verdicts: every labelled program, limits, the trust line, and how the pool fails."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ace_lib import sandbox
+from ace_lib.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable
+from ace_lib.verify import RowError, Verifier, verify_responses
+from ace_lib.verify_code import text_equal, value_equal
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are isolated by Linux")
+DATA = Path(__file__).parent.parent / "notebooks" / "data" / "verifier_programs.yaml"
+LABELLED = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+DOUBLE = {"id": "double", "domain": "code", **LABELLED["problems"]["double"]}
+ADD = {"id": "add", "domain": "code", **LABELLED["problems"]["add"]}
+
+
+def program_row(entry: dict) -> dict:
+    problem = LABELLED["problems"][entry["problem"]]
+    hungry = entry["category"] == "resources"
+    limits = {"time_limit": 0.4 if hungry else 5.0, "memory_mb": 256 if hungry else 1024}
+    return {"id": entry["name"], "domain": "code", **problem, **limits, "program": entry["program"]}
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(num_workers=2) as shared:
+        yield shared
+
+
+@pytest.fixture
+def box():
+    with Sandbox() as one:
+        yield one
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_every_labelled_program_gets_its_verdict(isolated):
+    entries = LABELLED["programs"]
+    canaries = [Path("/tmp/ace-attack-canary"), Path("/dev/shm/ace-attack-canary")]
+    with Verifier(num_workers=2, isolated=isolated) as pool:
+        verdicts = pool.verify([program_row(entry) for entry in entries])
+    for entry, verdict in zip(entries, verdicts, strict=True):
+        assert verdict.reward == float(entry.get("right", False)), (entry["name"], verdict)
+        assert verdict.status == entry.get("status", verdict.status), (entry["name"], verdict)
+        assert verdict.detail["isolation"] == "landlock+seccomp"
+    assert not any(canary.exists() for canary in canaries)
+
+
+def test_there_are_enough_programs():
+    entries = LABELLED["programs"]
+    assert sum(entry.get("right", False) for entry in entries) >= 40
+    assert sum(entry["category"] not in ("right", "wrong") for entry in entries) >= 70
+    assert len({entry["name"] for entry in entries}) == len(entries)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tests": []}, "no tests"),
+        ({"tests": None}, "no tests"),
+        ({"tests": [{"input": "1"}]}, "no input and output"),
+        ({"tests": [{"input": 1, "output": "2"}]}, "must be text"),
+        ({"mode": "other"}, "mode"),
+        ({"mode": "call", "entry_point": ""}, "entry_point"),
+        ({"mode": "call", "entry_point": "f", "tests": [{"input": 3, "output": 3}]}, "list"),
+        ({"mode": "call", "entry_point": "f", "tests": [{"input": "{", "output": "1"}]}, "test 0"),
+        ({"comparer": "guess"}, "comparer"),
+    ],
+)
+def test_a_problem_that_cannot_be_judged_gives_no_reward(verifier, change, reason):
+    [verdict] = verifier.verify([{**DOUBLE, "program": "print(6)", **change}])
+    assert (verdict.status, verdict.reward) == ("invalid_problem", None)
+    assert reason in verdict.detail["reason"]
+
+
+def test_a_response_without_a_program_is_no_answer(verifier):
+    for response in ("print(6)", "<think>\n```python\nprint(6)\n```", "```\nprint(6)\n```"):
+        [verdict] = verifier.verify([{**DOUBLE, "response": response}])
+        assert (verdict.status, verdict.reward) == ("no_answer", 0.0)
+
+
+def test_a_malformed_row_is_refused_by_name(verifier):
+    for row in ({}, {"id": "x", "domain": "art"}, {**DOUBLE}, {**DOUBLE, "program": 3}):
+        with pytest.raises(RowError, match="row 1"):
+            verifier.verify([{**DOUBLE, "program": "pass"}, row])
+
+
+def test_livecodebench_tests_in_text(verifier):
+    tests = [{"input": "[1, 2]\n\"a\"", "output": "[\"a\", 2]"}]
+    row = {**ADD, "tests": tests, "program": "def add(x, y):\n    return [y, x[1]]"}
+    assert verifier.verify([row])[0].status == "passed"
+
+
+def test_comparers():
+    assert text_equal("1.0 2\n3 \n", "1 2.00\n3") and not text_equal("1 2", "1\n2")
+    assert not text_equal("1.0", "1", "exact") and text_equal("0.3000000001", "0.3", "float")
+    assert not text_equal("1e999999999", "5") and text_equal("nope", "nope")
+    assert value_equal([1, (2)], [1, 2]) and not value_equal({1: 2}, {"1": 2})
+    assert value_equal(0.1 + 0.2, 0.3, "float") and not value_equal(0.1 + 0.2, 0.3)
+    assert value_equal(True, 1) and not value_equal(True, 1, "exact")
+
+
+def test_the_child_sees_one_input_at_a_time_and_no_expected_output(box):
+    spy = (
+        "import gc, os\nfound = [os.pread(fd, 10**6, 0) for fd in range(3, 20) if is_file(fd)]\n"
+        "print(int(input()) * 2, b''.join(found))"
+    )
+    helper = "import os, stat\ndef is_file(fd):\n    try:\n        return stat.S_ISREG(os.fstat(fd).st_mode)\n    except OSError:\n        return False\n"  # noqa: E501
+    session = box.open(helper + spy, "", 2)
+    first = session.run(b"11\n").output
+    second = session.run(b"22\n").output
+    session.close()
+    assert b"11" in first and b"22\\n" not in first
+    assert b"22" in second and b"11\\n" not in second
+
+
+def test_cpu_limit_counts_cpu_and_idle_programs_end_too(box):
+    limits = Limits(cpu_seconds=0.3)
+    for program, floor in (("while True: pass", 0.3), ("import time; time.sleep(9)", 0.9)):
+        session = box.open(program, "", 1, limits)
+        started = time.monotonic()
+        assert session.run(b"").status == "timeout"
+        assert floor <= time.monotonic() - started < 20 * floor
+        session.close()
+
+
+def test_the_limit_is_per_test_not_per_program(verifier):
+    busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    tests = DOUBLE["tests"] * 2
+    row = {**DOUBLE, "tests": tests, "time_limit": 0.6, "program": busy + "print(int(input()) * 2)"}
+    assert verifier.verify([row])[0].status == "passed"
+
+
+def test_state_of_earlier_tests_does_not_fail_a_right_program(verifier):
+    once = "import sys\nif 'mark' in sys.modules: raise ValueError\nsys.modules['mark'] = sys\n"
+    row = {**DOUBLE, "program": once + "print(int(input()) * 2)"}
+    assert verifier.verify([row])[0].status == "passed"
+
+
+def test_order_and_determinism(verifier):
+    programs = ["print(int(input()) * 2)", "print(1)", "1/0", "print({'b', 'a', 'c'})"]
+    rows = [{**DOUBLE, "id": str(i), "program": programs[i % 4]} for i in range(40)]
+    first, second = verifier.verify(rows), verifier.verify(rows)
+    assert [v.id for v in first] == [str(i) for i in range(40)]
+    assert [(v.status, v.detail) for v in first] == [(v.status, v.detail) for v in second]
+
+
+def test_verify_from_several_threads():
+    problems, found = [DOUBLE] * 8, {}
+    response = "<think>\nx\n</think>\n```python\nprint(int(input()) * 2)\n```"
+
+    def judge(number: int) -> None:
+        found[number] = [v.reward for v in verify_responses(problems, [response] * 8)]
+
+    threads = [threading.Thread(target=judge, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {n: [1.0] * 8 for n in range(4)}
+
+
+def test_a_killed_worker_loses_no_row():
+    rows = [{**DOUBLE, "id": str(i), "program": "print(int(input()) * 2)"} for i in range(200)]
+    with Verifier(num_workers=2) as pool:
+        pool.verify(rows[:2])
+        victim = pool._workers[0]._process.pid
+        killer = threading.Timer(0.1, os.kill, (victim, signal.SIGKILL))
+        killer.start()
+        verdicts = pool.verify(rows)
+        killer.join()
+    assert [v.id for v in verdicts] == [r["id"] for r in rows]
+    assert {v.status for v in verdicts} == {"passed"}
+
+
+def test_a_worker_that_always_dies_is_a_verifier_error(monkeypatch):
+    monkeypatch.setattr("ace_lib.verify._START", "import sys; sys.stdin.buffer.read(4)")
+    with Verifier(num_workers=1) as pool:
+        verdicts = pool.verify([{**DOUBLE, "program": "pass"}] * 3)
+    assert [(v.status, v.reward) for v in verdicts] == [("verifier_error", None)] * 3
+
+
+def test_a_dead_zygote_is_an_error_and_not_a_verdict(box):
+    session = box.open("print(1)", "", 2)
+    assert session.run(b"").output == b"1\n"
+    box._process.kill()
+    box._process.wait()
+    with pytest.raises(SandboxError):
+        box.open("print(1)", "", 1)
+    with pytest.raises(SandboxError):
+        session.run(b"")
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    ["lock_process = lambda: None", "prepare_child_filter = lambda: lambda: None"],
+)
+def test_the_self_test_fails_closed_without_landlock_or_seccomp(monkeypatch, weaker):
+    start = sandbox._START.replace("; main()", f"; {{patch}}.{weaker}; main()")
+    patch = "import ace_lib.sandbox_locks as locks; locks"
+    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
+    with pytest.raises(SandboxUnavailable, match="self-test failed"):
+        Sandbox()
+
+
+def test_a_missing_kernel_piece_is_refused_with_its_fix(monkeypatch):
+    start = sandbox._START.replace("; main()", "; {patch}; main()")
+    patch = "import ace_lib.sandbox_locks as locks; locks._LANDLOCK_CREATE = 9999"
+    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
+    with pytest.raises(SandboxUnavailable, match="Landlock is not available: use Linux"):
+        Sandbox()
+
+
+def test_no_process_survives_the_verifier():
+    with Verifier(num_workers=1) as pool:
+        pool.verify([{**DOUBLE, "program": "print(int(input()) * 2)"}])
+        worker = pool._workers[0]._process.pid
+        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        assert children
+    deadline = time.monotonic() + 10
+    while any(map(runs, children)):
+        assert time.monotonic() < deadline, "the zygote outlives its supervisor"
+        time.sleep(0.05)
+
+
+def runs(pid: str) -> bool:
+    """Whether a process is there and no zombie (in a container nobody may reap it)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_verdict_costs_milliseconds():
+    rows = [{**DOUBLE, "program": "print(int(input()) * 2)"}] * 100
+    with Verifier(num_workers=1) as pool:
+        pool.verify(rows[:1])
+        seconds = sorted(v.seconds for v in pool.verify(rows))
+    assert seconds[len(seconds) // 2] < 0.05  # about 0.004 alone; the machine may be loaded
