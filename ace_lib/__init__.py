@@ -1,6 +1,7 @@
 """The thin library behind the notebooks: flat modules, one idea each."""
 
 import os
+import warnings
 
 __version__ = "0.1.0"
 
@@ -8,6 +9,8 @@ __version__ = "0.1.0"
 # threads of one process otherwise slow a second one by an order of magnitude on few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# transformers imports tqdm's notebook bar, which warns that it lacks widgets; we draw no such bar.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 class AceError(Exception):

@@ -71,19 +71,11 @@ def problem_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def avg_at_k(table: pd.DataFrame) -> Estimate:
-    """avg@k: mean over problems of the mean reward over k samples (P1 section 4.1).
-
-    The t-interval is over problem means. At exactly 0 or 100 points its width would be zero;
-    the exact binomial bound with problems as units is given instead.
-    """
+    """avg@k: mean over problems of the mean reward over k samples (P1 section 4.1)."""
     scores = problem_scores(table)
     means = scores["mean"].to_numpy()
     low, high = _mean_interval(means)
-    if means.min() == means.max() and means[0] in (0.0, 1.0):
-        slack = 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(means))
-        low, high = (0.0, slack) if means[0] == 0 else (1 - slack, 1.0)
-    low, high = max(low, 0.0), min(high, 1.0)
-    return _points(means.mean(), low, high, scores)
+    return _points(means.mean(), max(low, 0.0), min(high, 1.0), scores)
 
 
 def mean_of_benchmarks(tables: Sequence[pd.DataFrame]) -> Estimate:
@@ -95,22 +87,34 @@ def mean_of_benchmarks(tables: Sequence[pd.DataFrame]) -> Estimate:
     means = np.array([s["mean"].mean() for s in scores])
     sizes = np.array([len(s) for s in scores])
     variances = np.array([s["mean"].var(ddof=1) for s in scores]) / sizes
-    total = float(variances.sum())
-    freedom = total**2 / float((variances**2 / (sizes - 1)).sum()) if total > 0 else 1.0
-    reach = math.sqrt(total) / len(scores) * student_t_quantile((1 + CONFIDENCE) / 2, freedom)
-    centre = float(means.mean())
+    centre, total = float(means.mean()), float(variances.sum())
+    if total > 0:
+        freedom = total**2 / float((variances**2 / (sizes - 1)).sum())
+        reach = math.sqrt(total) / len(scores) * student_t_quantile((1 + CONFIDENCE) / 2, freedom)
+    else:
+        reach = _reach_without_spread(int(sizes.sum()))
     fewest = min(int(s["judged"].min()) for s in scores)
     low, high = max(0.0, centre - reach), min(1.0, centre + reach)
     return Estimate(100 * centre, 100 * low, 100 * high, n=int(sizes.sum()), k=fewest)
 
 
 def _mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % t-interval of the mean of independent values; infinite for a single value."""
-    if len(values) < 2:
-        return -math.inf, math.inf
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    reach = error * student_t_quantile((1 + CONFIDENCE) / 2, len(values) - 1)
+    """95 % t-interval of the mean of independent values (0–1, or differences of such)."""
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    if error > 0:
+        reach = error * student_t_quantile((1 + CONFIDENCE) / 2, len(values) - 1)
+    else:
+        reach = _reach_without_spread(len(values))
     return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def _reach_without_spread(num_values: int) -> float:
+    """Half width of an interval when all values are the same: zero would be falsely certain.
+
+    If none of n problems differs, at most a share 1 - 0.025^(1/n) of all problems does, with 95 %
+    confidence (Clopper and Pearson's exact bound); each could differ by the whole range.
+    """
+    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / num_values)
 
 
 def _points(avg: float, low: float, high: float, scores: pd.DataFrame) -> Estimate:
@@ -174,7 +178,7 @@ def pass_at_k(table: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0)
         raise ValueError(f"pass@{k} needs problems with at least {k} judged samples each")
     values = pass_at_k_of_counts(scores["judged"].to_numpy(), scores["passed"].to_numpy(), k)
     low, high = bootstrap_mean_interval(values, num_draws, seed)
-    return _points(values.mean(), low, high, scores)
+    return _points(values.mean(), max(low, 0.0), min(high, 1.0), scores)
 
 
 def pass_at_k_difference(
@@ -200,7 +204,10 @@ def pass_at_k_difference(
 def bootstrap_mean_interval(
     values: np.ndarray, num_draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of the mean of independent `values`."""
+    """Percentile bootstrap 95 % interval of the mean of independent `values` (range 1)."""
+    if values.min() == values.max():
+        reach = _reach_without_spread(len(values))
+        return float(values[0]) - reach, float(values[0]) + reach
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(values), size=(num_draws, len(values)))
     tail = (1 - CONFIDENCE) / 2

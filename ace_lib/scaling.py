@@ -116,7 +116,7 @@ def _residual_bootstrap(
     names = ("a", "b", "c", "a_minus_b")
     intervals = {n: (float(lo), float(hi)) for n, lo, hi in zip(names, *edges, strict=True)}
     total = float(((scores - scores.mean()) ** 2).sum())
-    r2 = 1 - float((residuals**2).sum()) / total if total > 0 else math.nan
+    r2 = 1 - float((residuals**2).sum()) / total if total > 0 else 0.0
     return tuple(float(value) for value in coefficients), intervals, r2
 
 

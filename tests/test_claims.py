@@ -121,7 +121,8 @@ def test_scaling_stays_open_where_the_sets_cannot_separate(evidence) -> None:
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [((0.2, 0.6, 0.6), "reproduced"), ((0.6, 0.2, 0.2), "contradicted"),
-     ((0.2, 0.6, 0.9), "contradicted"), ((0.5, 0.5, 0.5), "inconclusive")],
+     ((0.2, 0.6, 0.9), "contradicted"), ((0.5, 0.5, 0.5), "inconclusive"),
+     ((0.0, 0.0, 0.0), "inconclusive")],
 )  # fmt: skip
 def test_epochs_must_rise_and_then_be_flat(evidence, rates, expected) -> None:
     folder = write_run("05_train_sft")
