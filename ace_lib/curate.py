@@ -26,8 +26,10 @@ OPTIONS = re.compile(
 )
 ASY = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
 CHOICE_WORDS = re.compile(r"which of the following|true or false|select the correct", re.IGNORECASE)
+# "A show that lasts" and "needs to show that she passed" ask for nothing.
 PROOF = re.compile(
-    r"(?:^|[.!?:;,]\s+|\b(?:and|to|then)\s+)((?:prove|disprove|show that|demonstrate that)\b)",
+    r"(?:^|[.!?:;,]\s+|\b(?:and|then)\s+)(?:(?:dis)?prove|(?:show|demonstrate) that)\b"
+    r"|\bto prove\b",
     re.IGNORECASE,
 )
 FIGURE = re.compile(
@@ -80,7 +82,7 @@ def find_long_answer(row: dict) -> str:
 def find_proof(row: dict) -> str:
     """Return the words that ask for a proof."""
     match = PROOF.search(row["prompt"])
-    return match.group(1) if match else ""
+    return match.group().strip(" .!?:;,\n") if match else ""
 
 
 def find_non_english(row: dict) -> str:

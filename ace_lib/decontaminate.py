@@ -179,7 +179,11 @@ def mark_contaminated(
     """Batch function for `datasets.map`: evidence columns and `contaminated` for both domains.
 
     `indexes` holds one index per domain, because code statements are compared by longer n-grams.
+    Raises AceError for rows of a domain that has none: unchecked is not clean.
     """
+    unchecked = set(columns["domain"]) - set(indexes)
+    if unchecked:
+        raise AceError(f"no benchmark index for domain {', '.join(sorted(unchecked))}; build one")
     found: dict[int, dict] = {}
     for domain, index in indexes.items():
         rows = [i for i, value in enumerate(columns["domain"]) if value == domain]

@@ -60,6 +60,7 @@ def test_each_class_in_other_words(name: str, prompt: str) -> None:
         "Let f(a) = a + 1. Find f(a) + f(b) when (a)(b) = 12 and a = 3.",
         "A TV show that lasts 2 hours is shown 3 times. How long is that in total?",
         "Find the greatest common divisor of 84 and 36.",
+        "Her card needs to show that she passed 3 of 7 exams. How many more does she need?",
         "What is the smallest prime factor of 91?",
         "Point A is 3 km from B. C lies between them, 1 km from A. How far is C from B?",
         "Compute $\\sin 60^\\circ$.",

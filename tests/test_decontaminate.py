@@ -171,6 +171,9 @@ def test_impossible_settings_say_what_is_possible() -> None:
         decontaminate.build_index(ITEMS | {"empty": []})
     with pytest.raises(AceError, match="'most' is unknown"):
         decontaminate.is_contaminated(overlaps([SHORT]), "most")
+    with pytest.raises(AceError, match="no benchmark index for domain code"):
+        columns = {"prompt": ["x"], "domain": ["code"]}
+        decontaminate.mark_contaminated(columns, {}, "any", 0.5, False)
     with pytest.raises(AceError, match="coverage is 0"):
         decontaminate.is_contaminated(overlaps([SHORT]), "coverage", 0)
 
