@@ -156,8 +156,8 @@ class Session:
 
     def _failed(self, text: bytes) -> Outcome:
         try:
-            name, message = json.loads(text)
-        except (ValueError, RecursionError):
+            name, message = map(str, json.loads(text))
+        except (ValueError, TypeError, RecursionError):  # the program may have patched json
             name, message = "Error", ""
         if os.fstat(self._output).st_size >= self._limits.output_bytes:
             return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
