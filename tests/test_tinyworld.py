@@ -40,6 +40,7 @@ def test_true_programs_agree_with_the_tests(mode, level, seed):
     problem = tinyworld.make_problem("code", mode, level, random.Random(seed))
     task = problem["blueprint"]
     assert len(problem["tests"]) == code_problems.NUM_TESTS
+    assert len({str(test["output"]) for test in problem["tests"]}) > 1
     if mode == "call":
         names = {}
         exec(code_problems.program(task, mode, problem["entry_point"]), names)

@@ -128,10 +128,10 @@ def optimizers(model: Qwen2ForCausalLM) -> list[torch.optim.Optimizer]:
     return [muon, adamw]
 
 
-def learning_rate_factor(step: int, num_steps: int) -> float:
+def learning_rate_factor(step: int, progress: float) -> float:
     """Warm up over 50 steps, then fall along a cosine to 2 %."""
     warm = min(1.0, (step + 1) / 50)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps))))
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> None:
@@ -140,35 +140,48 @@ def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> Non
     tokenizer = build_tokenizer(seed)
     model = build_model(tokenizer, seed)
     trained = optimizers(model)
-    step = 0
+    losses: list[float] = []
+    seconds = 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(trained, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        step = state["step"]
-    started, first = time.perf_counter(), step
-    base_rates = [MUON_LEARNING_RATE, ADAMW_LEARNING_RATE]
-    for input_ids in batches(tokenizer, seed, step):
-        if step >= num_steps:
+        losses, seconds = state["losses"], state["seconds"]
+    for input_ids in batches(tokenizer, seed, len(losses)):
+        if len(losses) >= num_steps:
             break
-        for optimizer, rate in zip(trained, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * learning_rate_factor(step, num_steps)
-        loss = model(input_ids=input_ids, labels=input_ids).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in trained:
-            optimizer.step()
-        model.zero_grad(set_to_none=True)
-        step += 1
-        if step % 20 == 0:
-            seconds = (time.perf_counter() - started) / (step - first)
-            print(f"step {step} loss {loss.item():.4f} {seconds:.3f} s/step", flush=True)
-        if step % checkpoint_every == 0:
-            state = {"model": model.state_dict(), "step": step}
-            torch.save(state | {"optimizers": [o.state_dict() for o in trained]}, checkpoint)
-            save(model, tokenizer, out)
+        started = time.perf_counter()
+        losses.append(train_step(model, trained, input_ids, len(losses) / num_steps, len(losses)))
+        seconds += time.perf_counter() - started
+        if len(losses) % 20 == 0:
+            print(f"step {len(losses)}/{num_steps} loss {losses[-1]:.4f}", flush=True)
+        if len(losses) % checkpoint_every == 0:
+            optimizer_states = [optimizer.state_dict() for optimizer in trained]
+            state = {"model": model.state_dict(), "optimizers": optimizer_states}
+            torch.save(state | {"losses": losses, "seconds": seconds}, checkpoint)
     save(model, tokenizer, out)
+    write_card(out, model.num_parameters(), losses, seconds, seed)
+    checkpoint.unlink(missing_ok=True)
+
+
+def train_step(
+    model: Qwen2ForCausalLM,
+    trained: list[torch.optim.Optimizer],
+    input_ids: torch.Tensor,
+    progress: float,
+    step: int,
+) -> float:
+    """Update on one batch; ``progress`` in 0..1 sets the learning rate.  Returns the loss."""
+    for optimizer, rate in zip(trained, (MUON_LEARNING_RATE, ADAMW_LEARNING_RATE), strict=True):
+        optimizer.param_groups[0]["lr"] = rate * learning_rate_factor(step, progress)
+    loss = model(input_ids=input_ids, labels=input_ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in trained:
+        optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return loss.item()
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
@@ -179,11 +192,52 @@ def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+# The tiny world's base model
+
+A Qwen2 model of {parameters:,} parameters that plays Qwen2.5-Math-7B's part in the kit's `tiny` and
+`smoke` profiles. It knows single arithmetic steps and how easy problems are worked, not the chat
+format: SFT and RL teach that. It is of no use outside the tiny world.
+
+| | |
+|---|---|
+| architecture | Qwen2, {layers} layers, width {hidden}, vocabulary {vocabulary}, RoPE base 1e4 |
+| text | `ace_lib/tinyworld/corpus.py`, generated, seed {seed} |
+| training | {steps:,} batches of {batch:,} tokens, Muon and AdamW |
+| loss | {loss:.3f} nats a token, mean of the last 100 batches (every batch is new text) |
+| time | {minutes:.0f} minutes of training steps on the machine that built it |
+| rebuild | `python -m ace_lib.tinyworld.build_base_model OUT --num-steps {steps} --seed {seed}` |
+"""
+
+
+def write_card(
+    out: Path, num_parameters: int, losses: list[float], seconds: float, seed: int
+) -> None:
+    """Write the model card from what the training run measured."""
+    config = Qwen2Config.from_pretrained(out)
+    text = CARD.format(
+        parameters=num_parameters,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        vocabulary=config.vocab_size,
+        seed=seed,
+        steps=len(losses),
+        batch=BATCH_SIZE * SEQUENCE_LENGTH,
+        loss=sum(losses[-100:]) / len(losses[-100:]),
+        minutes=seconds / 60,
+    )
+    (out / "README.md").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Parse the command line and pretrain."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--num-steps", type=int, default=2400, help="batches of 8,192 tokens")
+    parser.add_argument("--num-steps", type=int, default=1800, help="batches of 8,192 tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint-every", type=int, default=200)
     arguments = parser.parse_args()

@@ -106,8 +106,13 @@ def raw_pool(num_math: int, num_code: int, seed: int) -> list[dict]:
     rng = random.Random(f"pool/{seed}")
     rows: list[dict] = []
     for domain, size in (("math", num_math), ("code", num_code)):
-        clean = _draw_clean_problems(domain, size, rng)
-        rows += [_plant(row, clean, rng) for row in clean]
+        rates = DEFECT_RATES[domain]
+        kinds = rng.choices(("", *rates), (1 - sum(rates.values()), *rates.values()), k=size)
+        drawn = _draw_clean_problems(domain, size, rng)
+        clean = [row for row, kind in zip(drawn, kinds, strict=True) if not kind]
+        for row, kind in zip(drawn, kinds, strict=True):
+            planted = copy.deepcopy(row) | {"planted": kind}
+            rows.append(_DEFECTS[kind](planted, clean, rng) if kind else row)
     rng.shuffle(rows)
     return [row | {"id": f"pool-{index:06d}"} for index, row in enumerate(rows)]
 
@@ -125,15 +130,6 @@ def _draw_clean_problems(domain: str, size: int, rng: random.Random) -> list[dic
         if row["prompt"] not in held_out:
             rows.setdefault(row["prompt"], row | {"planted": ""})
     return list(rows.values())
-
-
-def _plant(row: dict, clean: list[dict], rng: random.Random) -> dict:
-    rates = DEFECT_RATES[row["domain"]]
-    kind = rng.choices(("", *rates), (1 - sum(rates.values()), *rates.values()))[0]
-    if not kind:
-        return row
-    row = copy.deepcopy(row) | {"planted": kind}
-    return _DEFECTS[kind](row, clean, rng)
 
 
 def _sub_questions(row: dict, clean: list[dict], rng: random.Random) -> dict:
