@@ -30,7 +30,7 @@ def code(notebook: dict) -> list[list[str]]:
 def test_there_are_notebooks_named_by_number_verb_and_object():
     assert NOTEBOOKS
     for path in NOTEBOOKS:
-        assert re.fullmatch(r"\d\d_[a-z]+(_[a-z]+)+\.ipynb", path.name)
+        assert re.fullmatch(r"\d\d_[a-z]+(_[a-z]+)*\.ipynb", path.name)
 
 
 def test_nothing_of_a_run_is_committed(notebook):
