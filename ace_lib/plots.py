@@ -26,6 +26,7 @@ PALETTE = [BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK]
 MARKERS = "osD^vPX"
 STYLE = {
     "axes.grid": True,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -36,6 +37,7 @@ STYLE = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
+matplotlib.rcParams.update(STYLE)
 
 
 def figure(
@@ -48,9 +50,8 @@ def figure(
     """
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | {"axes.prop_cycle": matplotlib.cycler(color=PALETTE)}):
-        fig = Figure(figsize=(width, height), layout="constrained")
-        return fig, fig.subplots(num_rows, num_columns)
+    fig = Figure(figsize=(width, height))
+    return fig, fig.subplots(num_rows, num_columns)
 
 
 def show(fig: Figure, alt: str, name: str = "") -> None:
@@ -67,8 +68,7 @@ def show(fig: Figure, alt: str, name: str = "") -> None:
     if len(alt.split()) < 4:
         raise ValueError(f"alt text {alt!r} tells too little: say what the figure shows")
     image = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        fig.savefig(image, format="png", metadata={"Description": alt})
+    fig.savefig(image, format="png", metadata={"Description": alt})
     if folder := _figure_folder():
         (folder / f"{name or file_name(alt)}.png").write_bytes(image.getvalue())
     from IPython.display import HTML, display

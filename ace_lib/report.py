@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ace_lib import AceError, runs
+from ace_lib import AceError, pipeline, runs
 from ace_lib.profiles import load_profile, stages
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -106,17 +106,19 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def collect_costs(profile: str) -> list[dict]:
-    """Per completed run {run, seconds, kernel_gib, child_gib}, in the order of their names."""
+    """Per completed run {run, seconds, peak_gib}, in the order of the recipe.
+
+    Peak memory of all processes of a run is known when `ace run` executed it; None otherwise.
+    """
+    timings = pipeline.read_timings(profile)
+    place = {stage.name: number for number, stage in enumerate(stages())}
+    folders = [path.parent for path in runs.profile_folder(profile).glob("[0-9][0-9]_*/DONE")]
+    folders.sort(key=lambda path: (path.name[:2], place.get(path.name.partition("-")[2], 0)))
     costs = []
-    for folder in sorted(runs.profile_folder(profile).glob("[0-9][0-9]_*")):
-        if not (folder / "DONE").is_file():
-            continue
-        manifest = runs.read_json(folder / "manifest.json")
-        peak = manifest["peak_memory_gib"]
-        costs.append(
-            {"run": folder.name, "seconds": manifest["seconds"],
-             "kernel_gib": peak["kernel"], "child_gib": peak["largest_child"]}
-        )  # fmt: skip
+    for folder in folders:
+        measured = timings.get(folder.name) or runs.read_json(folder / "manifest.json")
+        peak = timings.get(folder.name, {}).get("peak_memory_gib")
+        costs.append({"run": folder.name, "seconds": measured["seconds"], "peak_gib": peak})
     return costs
 
 
@@ -235,15 +237,14 @@ def write_page(profile: str, claim_rows: Sequence[dict], path: Path) -> Path:
     models = [
         (r.model, *(show_score(r.scores.get(name)) for name in names), r.command) for r in results
     ]
-    costs = [(c["run"], c["seconds"], c["kernel_gib"], c["child_gib"])
-             for c in collect_costs(profile)]  # fmt: skip
+    costs = [(c["run"], c["seconds"], c["peak_gib"] or "–") for c in collect_costs(profile)]
     deviations = "".join(
         f"<li>{_escape(d)}</li>" for d in load_profile(profile).deviates_from_paper
     )
     sections = [
         ("Claims", claims_table_html(claim_rows)),
         ("Results", table_html(("model", *names, "command"), models)),
-        ("Cost", table_html(("run", "seconds", "kernel GiB", "largest child GiB"), costs)),
+        ("Cost", table_html(("run", "seconds", "peak GiB"), costs)),
         ("Deviations from the papers", f"<ul>{deviations}</ul>"),
     ]
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections)

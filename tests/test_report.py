@@ -10,7 +10,6 @@ SCORE = {"avg": 52.14, "low": 48.0, "high": 56.2, "n": 100, "k": 8}
 FILLER = {"epochs": [], "before": {}}
 MANIFEST = {
     "seconds": 90.0, "git_commit": "0123456789abcdef",
-    "peak_memory_gib": {"kernel": 0.5, "largest_child": 2.0},
     "hardware": {"cores": 2, "processor": "Some CPU", "gpus": []},
 }  # fmt: skip
 
@@ -41,6 +40,16 @@ def test_results_hold_completed_runs_in_the_order_of_the_recipe(finished: Path) 
         ("08_train_rl_stage-math_8k", 40.0),
         ("08_train_rl_stage-math_32k", 52.1),
     ]
+
+
+def test_costs_come_in_the_order_of_the_recipe_with_peaks_where_known(finished: Path) -> None:
+    timing = {"03_measure_models": {"seconds": 12.0, "peak_memory_gib": 1.5}}
+    runs.write_json(finished / "tiny" / "timings.json", timing)
+    rows = report.collect_costs("tiny")
+    assert [row["run"][:2] for row in rows] == ["03", "05", "08", "08"]
+    assert [row["run"][18:] for row in rows[2:]] == ["math_8k", "math_32k"]
+    assert (rows[0]["seconds"], rows[0]["peak_gib"]) == (12.0, 1.5)
+    assert (rows[1]["seconds"], rows[1]["peak_gib"]) == (90.0, None)
 
 
 def test_every_row_of_the_table_has_its_numbers_and_its_command(finished: Path) -> None:
