@@ -9,6 +9,7 @@ What this adds to TRL, and why:
 - the entropy of every sampled token, from the sampler, in place of TRL's mean of batch means.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from ace_lib import sampling, shared_prompt
 from ace_lib.sampling import Batch
+
+# TRL warns that `rollout_func` may change in later releases; the lock holds the one we run with.
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
 @dataclass

@@ -153,13 +153,6 @@ class Recorder:
         """Note what a generation batch shows: pass rate, exact entropy, lengths, truncation."""
         lengths = [len(ids) for ids in rollout.batch.token_ids]
         known = [r for r in rollout.rewards if r is not None]
-        self.latest = {
-            "reward": sum(known) / len(known) if known else float("nan"),
-            "entropy": float(rollout.batch.entropies.sum()) / sum(lengths),
-            "mean_length": sum(lengths) / len(lengths),
-            "truncated": sum(rollout.batch.truncated) / len(lengths),
-            "without_verdict": len(rollout.rewards) - len(known),
-        }
         size = self.job.num_generations
         self.pending = [
             {
@@ -169,6 +162,15 @@ class Recorder:
             }
             for i in range(0, len(lengths), size)
         ]
+        equal = [len({*entry["rewards"]} - {None}) < 2 for entry in self.pending]
+        self.latest = {
+            "reward": sum(known) / len(known) if known else float("nan"),
+            "entropy": float(rollout.batch.entropies.sum()) / sum(lengths),
+            "mean_length": sum(lengths) / len(lengths),
+            "truncated": sum(rollout.batch.truncated) / len(lengths),
+            "groups_without_signal": sum(equal) / len(equal),
+            "without_verdict": len(rollout.rewards) - len(known),
+        }
 
     def on_log(self, step: int, logs: dict[str, float]) -> None:
         """Write one row per step; check that an on-policy run is one."""
@@ -179,7 +181,6 @@ class Recorder:
         row = {"step": step} | self.latest | {
             "loss": logs["loss"],
             "grad_norm": logs["grad_norm"],
-            "groups_without_signal": logs["frac_reward_zero_std"],
             "clipped": clipped,
             "seconds": round(now - self.step_started, 3),
         }  # fmt: skip

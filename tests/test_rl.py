@@ -1,0 +1,220 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from micro import make_model, save_micro
+
+from ace_lib import problems, rl, training
+from ace_lib.rl import GRPOJob
+
+PROBLEMS = [
+    problems.make_problem_row(id=f"p{n}", prompt="x" * n + "?", gold=str(n), time_limit=2.0)
+    for n in range(1, 6)
+]
+
+END_TOKENS = [1, *range(140, 200)]  # many, so that some completions end before the limit
+
+
+def vowel_score(rows):
+    """A reward that a random model earns now and then; None for some, as a broken verdict."""
+
+    def score(indices, texts):
+        assert len(indices) == len(texts)
+        return [None if "q" in t else float(any(c in "aeiou" for c in t)) for t in texts]
+
+    return score
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    monkeypatch.setattr(rl, "make_score", vowel_score)
+    problems.write_jsonl(tmp_path / "problems.jsonl", PROBLEMS)
+    return GRPOJob(
+        name="test", model=save_micro(tmp_path / "start", END_TOKENS), output=str(tmp_path / "out"),
+        problems_file=str(tmp_path / "problems.jsonl"), max_steps=6, prompts_per_batch=3,
+        num_generations=4, max_completion_length=8, temperature=0.9, learning_rate=1e-3,
+        save_steps=2, seed=7,
+    )  # fmt: skip
+
+
+def silent(**event):
+    pass
+
+
+def weights(job):
+    from safetensors.torch import load_file
+
+    return load_file(f"{job.output}/model/model.safetensors")
+
+
+def test_schedule_visits_every_problem_once_an_epoch():
+    order = rl.write_schedule(5, 17, seed=1)
+    assert len(order) == 17
+    epochs = [order[i : i + 5] for i in (0, 5, 10)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert order == rl.write_schedule(5, 17, seed=1) != rl.write_schedule(5, 17, seed=2)
+    with pytest.raises(problems.ProblemFileError, match="no problem"):
+        rl.write_schedule(0, 4, seed=1)
+
+
+def test_run_learns_the_reward_and_logs(job):
+    job = replace(job, max_steps=25, learning_rate=5e-3)
+    rl.train(job, silent)
+    metrics = training.read_metrics(job.output)
+    assert [row["step"] for row in metrics] == list(range(1, 26))
+    assert all(row["clipped"] == 0 for row in metrics)
+    first, last = (sum(row["reward"] for row in part) / 5 for part in (metrics[:5], metrics[-5:]))
+    assert last > first + 0.15
+    rates = [json.loads(line) for line in open(f"{job.output}/pass_rates.jsonl")]
+    assert len(rates) == 25 * 3 and len(rates[0]["rewards"]) == 4
+    assert not (Path(job.output) / "checkpoints").exists()
+
+
+def test_interrupted_run_ends_as_an_uninterrupted_one(job, tmp_path):
+    rl.train(job, silent)
+    cut = replace(job, output=str(tmp_path / "cut"))
+
+    def stop_in_step_five(done, **event):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rl.train(cut, stop_in_step_five)
+    assert (tmp_path / "cut/checkpoints/checkpoint-4").exists()
+    rl.train(cut, silent)
+    want, got = weights(job), weights(cut)
+    assert all(torch.equal(want[name], got[name]) for name in want)
+    strip = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in training.read_metrics(path)]
+        for path in (job.output, cut.output)
+    ]
+    assert strip[0] == strip[1]
+
+
+@pytest.mark.parametrize("overlong_filtering", [False, True])
+def test_our_shortcuts_change_nothing(job, monkeypatch, tmp_path, overlong_filtering):
+    """Shared prompts and dropped rows against TRL as it is: the same weights after training."""
+    from ace_lib import grpo
+
+    job = replace(job, max_steps=3, overlong_filtering=overlong_filtering)
+    rl.train(job, silent)
+    plain = replace(job, output=str(tmp_path / "plain"), share_prompts=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo, "keep_rows_with_gradient", lambda output, multiple: output)
+        rl.train(plain, silent)
+    truncated = [row["truncated"] for row in training.read_metrics(job.output)]
+    assert all(0 < share < 1 for share in truncated)
+    start = make_model().state_dict()
+    want, got = weights(plain), weights(job)
+    for name, value in want.items():
+        torch.testing.assert_close(got[name], value, atol=2e-5, rtol=1e-3)
+    assert any((value - start[name]).abs().max() > 1e-4 for name, value in want.items())
+
+
+def test_accumulation_changes_nothing(job, tmp_path):
+    job = replace(job, max_steps=3)
+    rl.train(job, silent)
+    split = replace(job, output=str(tmp_path / "split"), gradient_accumulation_steps=3)
+    rl.train(split, silent)
+    want, got = weights(job), weights(split)
+    for name, value in want.items():
+        torch.testing.assert_close(got[name], value, atol=2e-5, rtol=1e-3)
+
+
+def test_several_updates_per_batch_train_off_policy(job):
+    job = replace(job, num_iterations=2, max_steps=8, learning_rate=0.02)
+    rl.train(job, silent)
+    assert any(row["clipped"] > 0 for row in training.read_metrics(job.output))
+
+
+def test_on_policy_run_that_clips_is_stopped(job):
+    recorder = rl.Recorder(job, PROBLEMS, silent)
+    with pytest.raises(rl.OffPolicyStep, match="step 3"):
+        recorder.on_log(3, {"clip_ratio/region_mean": 0.01})
+
+
+def test_rows_without_gradient_leave():
+    from ace_lib.grpo import keep_rows_with_gradient
+
+    output = {
+        "prompt_ids": torch.tensor([[0, 5], [6, 7], [0, 9], [3, 4]]),
+        "prompt_mask": torch.tensor([[0, 1], [1, 1], [0, 1], [1, 1]]),
+        "completion_ids": torch.arange(12).view(4, 3),
+        "completion_mask": torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 0, 0]]),
+        "advantages": torch.tensor([1.0, 0.0, -1.0, 2.0]),  # the last is masked whole
+        "num_items_in_batch": torch.tensor(6),
+    }
+    kept = keep_rows_with_gradient(output, multiple=1)
+    assert kept["prompt_ids"].tolist() == [[5], [9]]
+    assert kept["completion_ids"].tolist() == [[0, 1], [6, 7]]
+    assert kept["num_items_in_batch"] == 6  # the normaliser is of the whole batch
+    assert len(keep_rows_with_gradient(output, multiple=3)["advantages"]) == 3
+    output["advantages"] = torch.zeros(4)
+    assert len(keep_rows_with_gradient(output, multiple=1)["advantages"]) == 1
+
+
+def test_metrics_ignore_missing_verdicts(job):
+    from ace_lib.grpo import Rollout
+    from ace_lib.sampling import Batch
+
+    recorder = rl.Recorder(job, PROBLEMS, silent)
+    entropies = torch.tensor([[1.0, 1.0, 1.0], [4.0, 0.0, 0.0]] * 2)
+    batch = Batch([[5, 6, 7], [1]] * 2, [True, False] * 2, torch.zeros(4, 3), entropies)
+    recorder.on_rollout(Rollout([0, 0, 0, 0], batch, [1.0, None, 0.0, 0.0]))
+    assert recorder.latest["reward"] == pytest.approx(1 / 3)
+    assert recorder.latest["entropy"] == pytest.approx(14 / 8)  # per token, not per row
+    assert recorder.latest["truncated"] == 0.5 and recorder.latest["without_verdict"] == 1
+    recorder.on_rollout(Rollout([0, 0, 0, 0], batch, [None] * 4))
+    assert math.isnan(recorder.latest["reward"])
+
+
+def test_score_is_the_verifiers_verdict():
+    rows = [
+        problems.make_problem_row(id="m", gold="7"),
+        problems.make_problem_row(
+            id="c", domain="code", mode="stdin", tests=[{"input": "2\n", "output": "4\n"}]
+        ),
+        problems.make_problem_row(id="broken", domain="code", mode="stdin", tests=[]),
+    ]
+    right = "so\n</think>\n```python\nprint(2 * int(input()))\n```"
+    wrong = right.replace("2 *", "3 *")
+    score = rl.make_score(rows)
+    texts = ["</think>\n\\boxed{7}", "</think>\n\\boxed{8}", "\\boxed{7}", right, wrong, right]
+    assert score([0, 0, 0, 1, 1, 1], texts) == [1, 0, 0, 1, 0, 1]
+    assert score([2], [right]) == [None]  # no tests: nothing is known about the answer
+
+
+def test_shared_prompt_equals_trl():
+    from trl.trainer.utils import add_fused_lm_head
+
+    from ace_lib.shared_prompt import log_probs_and_entropies
+
+    model = make_model()
+    add_fused_lm_head(model, temperature=0.8, outputs=("log_probs", "entropy"))
+    prompt, completion = 6, 9
+    ids = torch.randint(3, 200, (12, prompt + completion))
+    mask = torch.zeros_like(ids)
+    for row in range(12):
+        ids[row, :prompt] = ids[row % 3, :prompt]  # groups are interleaved
+        mask[row, row % 3 : prompt + [9, 4, 0, 1][row % 4]] = 1
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :prompt] = -100
+    weight = torch.randn(12, completion) * mask[:, prompt:]
+
+    def gradients(log_probs):
+        model.zero_grad()
+        (log_probs * weight).sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    want = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
+    got, entropies = log_probs_and_entropies(model, ids, mask, completion)
+    wanted = (want.log_probs[:, -completion:], want.entropy[:, -completion:])
+    torch.testing.assert_close(got, wanted[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropies, wanted[1], atol=1e-4, rtol=1e-4)
+    ours, theirs = gradients(got), gradients(wanted[0])
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,109 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from micro import make_tokenizer, save_micro
+
+from ace_lib import problems, sft, training
+from ace_lib.sft import SFTJob
+
+ROWS = [{"prompt": f"{n}+1=", "completion": f"{n + 1} " * (1 + n % 3)} for n in range(10)]
+
+
+@pytest.fixture
+def job(tmp_path):
+    problems.write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    return SFTJob(
+        name="test", model=save_micro(tmp_path / "start"), output=str(tmp_path / "out"),
+        rows_file=str(tmp_path / "rows.jsonl"), num_train_epochs=3, learning_rate=5e-3,
+        batch_size=2, max_length=10, rope_theta=1e6, save_epochs=True,
+    )  # fmt: skip
+
+
+def silent(**event):
+    pass
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(f"{folder}/model.safetensors")
+
+
+def test_long_rows_are_removed_and_counted_and_prompts_carry_no_loss():
+    tokenizer = make_tokenizer()
+    kept, num_too_long = sft.tokenize_rows(tokenizer, ROWS, max_length=10)
+    # "n+1=" is 4 tokens, each "m " is 2, the end 1: lengths 7, 9, 11, 7, 9, 11, … and 8.
+    assert num_too_long == 3 and len(kept) == 7
+    ids = tokenizer("3+1=4 ").input_ids
+    row = next(r for r in kept if r["input_ids"][: len(ids)] == ids)
+    assert row["labels"] == [-100] * 4 + row["input_ids"][4:]
+    assert row["input_ids"][-1] == tokenizer.eos_token_id
+
+
+def test_problem_rows_are_rendered():
+    row = problems.make_problem_row(prompt="1+1?") | {"response": "<think>\nadd\n</think>\n2"}
+    made = sft.training_row(make_tokenizer(), row)
+    assert made["prompt"].endswith("<think>\n") and "1+1?" in made["prompt"]
+    assert made["completion"] == "add\n</think>\n2"
+
+
+def test_schedule_sees_every_row_once_an_epoch_and_groups_lengths():
+    lengths = [n % 7 for n in range(103)]
+    order = sft.write_schedule(lengths, 8, 3, seed=0)
+    epochs = [order[i * 103 : (i + 1) * 103] for i in range(3)]
+    assert all(sorted(epoch) == list(range(103)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+    def padding(order):
+        batches = [[lengths[i] for i in order[s : s + 8]] for s in range(0, 96, 8)]
+        return sum(max(b) * len(b) - sum(b) for b in batches)
+
+    assert padding(epochs[0]) < padding(list(range(103))) / 3
+
+
+def test_run_learns_changes_the_rope_base_and_keeps_epochs(job):
+    sft.train(job, silent)
+    output = Path(job.output)
+    counts = json.loads((output / "rows.json").read_text())
+    assert counts["num_rows"] + counts["num_too_long"] == len(ROWS) and counts["num_too_long"] > 0
+    config = json.loads((output / "model/config.json").read_text())
+    assert config["rope_parameters"]["rope_theta"] == 1e6
+    last = weights(output / "model")
+    epochs = [weights(output / f"epoch-{n}") for n in (1, 2, 3)]
+    assert all(torch.equal(last[name], epochs[2][name]) for name in last)
+    assert not all(torch.equal(last[name], epochs[0][name]) for name in last)
+
+
+def test_loss_falls(job):
+    job = replace(job, num_train_epochs=30, save_epochs=False)
+    sft.train(job, silent)
+    metrics = training.read_metrics(job.output)
+    assert metrics[-1]["loss"] < metrics[0]["loss"] / 3
+
+
+def test_interrupted_run_ends_as_an_uninterrupted_one(job, tmp_path, monkeypatch):
+    sft.train(job, silent)
+    cut = replace(job, output=str(tmp_path / "cut"))
+    save = training.save_model
+
+    def stop_at_second_epoch(model, tokenizer, folder):
+        if folder.name == "epoch-2":
+            raise KeyboardInterrupt
+        save(model, tokenizer, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", stop_at_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            sft.train(cut, silent)
+    assert any((tmp_path / "cut/checkpoints").glob("checkpoint-*"))
+    sft.train(cut, silent)
+    want, got = weights(f"{job.output}/model"), weights(f"{cut.output}/model")
+    assert all(torch.equal(want[name], got[name]) for name in want)
+
+
+def test_nothing_left_is_an_error(job):
+    with pytest.raises(sft.NoTrainingRows, match="raise max_length"):
+        sft.train(replace(job, max_length=3), silent)
