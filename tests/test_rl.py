@@ -15,7 +15,7 @@ PROBLEMS = [
     for n in range(1, 6)
 ]
 
-END_TOKENS = [1, *range(140, 200)]  # many, so that some completions end before the limit
+END_TOKENS = [1, *range(140, 170)]  # many, so that some completions end before the limit
 
 
 def vowel_score(rows):
@@ -107,7 +107,7 @@ def test_our_shortcuts_change_nothing(job, monkeypatch, tmp_path, overlong_filte
         patch.setattr(grpo, "keep_rows_with_gradient", lambda output, multiple: output)
         rl.train(plain, silent)
     truncated = [row["truncated"] for row in training.read_metrics(job.output)]
-    assert all(0 < share < 1 for share in truncated)
+    assert 0 < sum(truncated) < len(truncated)
     start = make_model().state_dict()
     want, got = weights(plain), weights(job)
     for name, value in want.items():
