@@ -13,19 +13,15 @@ the run and the second is the number.
 
 import ast
 import html
-import io
 import os
-import tokenize
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ace_lib import AceError
-from ace_lib.limits import limit_of
+from ace_lib.declarations import Declaration, ParameterError, coerce, read_declarations
 from ace_lib.profiles import (
     Profile,
     default_notebooks_folder,
@@ -34,20 +30,6 @@ from ace_lib.profiles import (
 )
 
 DATA_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".parquet", ".gguf")
-
-
-class ParameterError(AceError):
-    """A parameter is unknown, missing, of the wrong type or out of range."""
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One line of a `parameters` cell: name, type as written, default and trailing comment."""
-
-    name: str
-    type_text: str
-    default: Any
-    about: str
 
 
 class Settings:
@@ -107,61 +89,6 @@ class Settings:
             for row in self.rows()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def read_declarations(source: str) -> dict[str, Declaration]:
-    """Read a `parameters` cell: every statement must be `name: type = literal  # what it is`.
-
-    Raises:
-        ParameterError: A statement has no type, or its default is not a literal.
-    """
-    comments = _comments_by_line(source)
-    declarations = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-            raise ParameterError(
-                f"parameters cell, line {node.lineno}: {ast.unparse(node)!r} has no type; "
-                "write `name: type | None = None  # what it is`"
-            )
-        name = node.target.id
-        try:
-            default = ast.literal_eval(node.value) if node.value else None
-        except ValueError:
-            raise ParameterError(
-                f"parameters cell: the default of {name!r} is computed; write a plain value"
-            ) from None
-        about = comments.get(node.end_lineno or node.lineno, "")
-        declarations[name] = Declaration(name, ast.unparse(node.annotation), default, about)
-    if "profile" not in declarations:
-        raise ParameterError('the parameters cell must declare `profile: str = "tiny"`')
-    return declarations
-
-
-def coerce(name: str, value: Any, type_text: str) -> Any:
-    """Return `value` as the declared type, checked against the limits of that name.
-
-    Numbers written as text become floats where a float is declared (YAML reads `1e-6` as text).
-
-    Raises:
-        ParameterError: The type does not fit or the value is out of range.
-    """
-    try:
-        declared = eval(type_text, {"__builtins__": {}}, _TYPES)
-    except Exception:
-        raise ParameterError(
-            f"parameter {name!r}: type {type_text!r} is not one of {', '.join(_TYPES)}, "
-            "list[…], dict[str, …] or one of these `| None`"
-        ) from None
-    try:
-        result = _coerce(value, declared)
-    except (TypeError, ValueError):
-        raise ParameterError(
-            f"parameter {name!r}: {value!r} is a {type(value).__name__}, expected {type_text}"
-        ) from None
-    _check_limits(name, result)
-    return result
 
 
 def resolve(
@@ -225,52 +152,6 @@ def resolve_source(notebook: str, source: str, overrides: Mapping[str, Any]) -> 
     }
     given |= {name: (value, "papermill") for name, value in overrides.items() if value is not None}
     return _fill(notebook, declarations, given)
-
-
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict,
-          "None": None}  # fmt: skip
-
-
-def _comments_by_line(source: str) -> dict[int, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-
-
-def _coerce(value: Any, declared: Any) -> Any:
-    if isinstance(declared, types.UnionType):
-        options = typing.get_args(declared)
-        if value is None and type(None) in options:
-            return None
-        for option in options:
-            if option is not type(None):
-                try:
-                    return _coerce(value, option)
-                except (TypeError, ValueError):
-                    continue
-        raise TypeError
-    origin, arguments = typing.get_origin(declared) or declared, typing.get_args(declared)
-    if origin is float and not isinstance(value, bool):
-        number = float(value)
-        if number != number or abs(number) == float("inf"):
-            raise ValueError
-        return number
-    if not isinstance(value, origin) or (origin is int and isinstance(value, bool)):
-        raise TypeError
-    if origin is list and arguments:
-        return [_coerce(item, arguments[0]) for item in value]
-    if origin is dict and arguments:
-        return {_coerce(k, arguments[0]): _coerce(v, arguments[1]) for k, v in value.items()}
-    return value
-
-
-def _check_limits(name: str, value: Any) -> None:
-    limit = limit_of(name)
-    if limit is None or value is None:
-        return
-    items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else []
-    for item in items or ([] if isinstance(value, list | dict) else [value]):
-        if not limit.allows(item):
-            raise ParameterError(f"parameter {name!r}: {item!r} is out of range, allowed: {limit}")
 
 
 def _find_cells(cells: list[str]) -> tuple[str, set[str]]:
