@@ -115,15 +115,24 @@ def errorbars(
 
 
 def arms(axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)") -> None:
-    """Horizontal dot-and-interval chart of {name, score|avg, low, high}, first row on top."""
+    """Horizontal dot-and-interval chart of {name, score|avg, low, high, color}, first row on top.
+
+    A `color` may be left out.
+    """
     for place, row in enumerate(rows):
         centre = row["avg"] if "avg" in row else row["score"]
         reach = [[centre - row["low"]], [row["high"] - centre]]
-        marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
-        axes.errorbar([centre], [place], xerr=reach, fmt=marker, color=color, capsize=3)
+        color = row.get("color", BLUE)
+        axes.errorbar([centre], [place], xerr=reach, fmt="o", color=color, capsize=3)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(unit)
+
+
+def doubling_axis(axes: Axes) -> None:
+    """Horizontal axis on which every step doubles, with plain numbers at the ticks."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:

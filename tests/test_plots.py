@@ -64,3 +64,11 @@ def test_arms_and_paper_vs_ours_name_every_row() -> None:
 
 def test_smooth_skips_missing_steps() -> None:
     assert plots.smooth([1.0, None, 3.0], 2) == [1.0, 1.0, 3.0]
+
+
+def test_doubling_axis_shows_plain_numbers() -> None:
+    fig, axes = plots.figure()
+    axes.plot([1, 16], [0, 1])
+    plots.doubling_axis(axes)
+    fig.draw_without_rendering()
+    assert {"1", "2", "16"} <= {label.get_text() for label in axes.get_xticklabels()}
