@@ -63,7 +63,10 @@ def simplify(node: Node, is_gold: bool = False) -> Node:
     if kind == "set":
         return ("set", _unique([simplify(item) for item in node[1]]))
     if kind == "bracket":
-        return ("bracket", node[1], node[2], [simplify(item) for item in node[3]])
+        ends = ("(", ")") if node[1] == r"\langle" else node[1:3]
+        return ("bracket", *ends, [simplify(item) for item in node[3]])
+    if kind == "mod":
+        return ("unit", simplify(node[1]), f"mod {_constant(node[2])}")
     if kind in ("union", "minus_set", "inter"):
         return _set_operation(node)
     if kind == "text":
@@ -176,9 +179,9 @@ def _relation(node: Node, is_gold: bool) -> Node:
         return simplify(sides[1])
     if all(operator in _ORDER for operator in operators):
         return _inequality(operators, sides)
-    if set(operators) <= {"=", r"\approx"}:
+    if set(operators) <= {"=", r"\approx", r"\equiv"}:
         return _equality(operators, sides, is_gold)
-    if operators == [r"\to"] or operators == ["!="] or operators == [r"\equiv"]:
+    if operators == [r"\to"] or operators == ["!="]:
         return ("statement", operators[0], sides)
     raise Unparsed("a chain of relations")
 
@@ -357,7 +360,7 @@ def _same_vector(gold: Node, answer: Node) -> bool:
     flat = rows[0] if len(rows) == 1 else [item for row in rows for item in row]
     if len(rows) > 1 and any(len(row) != 1 for row in rows):
         return False
-    return bracket[1] in ("(", r"\langle") and _same_all(flat, bracket[3])
+    return bracket[1] == "(" and _same_all(flat, bracket[3])
 
 
 def _same_equations(gold: Node, answer: Node) -> bool:

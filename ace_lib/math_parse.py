@@ -181,7 +181,7 @@ class _Parser:
         first, token = self.tokens[self.at - 1], self.token
         right = self.power()
         whole = left[0] == "num" and left[1].denominator == 1 and first.kind == "num"
-        if right[0] == "num" and token.kind == "num":
+        if right[0] == "num" and token.kind == first.kind == "num":
             if not (whole and self.take("/")):
                 raise Unparsed("two numbers side by side")
             right = ("div", right, self.power())

@@ -52,6 +52,7 @@ _SYNONYMS = {
     r"\rvert": "|", r"\mid": "|", r"\varnothing": r"\emptyset", r"\bar": r"\overline", r"\%": "%",
     r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": ",", r"\lor": ",",
     r"\wedge": ",", r"\vee": ",", r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
+    r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
     r"\degree": r"\circ", r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan",
     r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\backslash": r"\setminus",
     r"\smallsetminus": r"\setminus", r"\lg": r"\log_10",
@@ -166,6 +167,7 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     is_text = name.startswith((r"\text", r"\mbox", r"\hbox", r"\mathrm", r"\operatorname"))
     if name == r"\mathbb":
         return position, [Token("sym", f"\\mathbb{words}")]
+    words = _SYNONYMS.get(f"\\{words}", words).lstrip("\\") if name == r"\operatorname" else words
     if words in FUNCTIONS and (not name.startswith(r"\text") or words in ("lcm", "gcd")):
         return position, [Token("fn", words)]
     if words.lower().strip(" ,;") in _CONNECTIVES:

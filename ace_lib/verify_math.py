@@ -20,7 +20,7 @@ MAX_CHARS = 2_000
 _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
 _SLASH = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,300})\}\{(\d{1,300})\}|(\d{1,300})/(\d{1,300}))")
 _LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[,;! :])(?![a-zA-Z])|[\s$]")
-_CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?\s*.*", re.DOTALL)
+_CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?(?!\s*(?:or|and)\b)[^(),;]*")
 _WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _FONT = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
@@ -148,7 +148,7 @@ def _words_of(text: str) -> str:
     """Letters, digits and signs of an answer in words, without fonts and case."""
     for _ in range(3):
         text = _FONT.sub(r" \1 ", text)
-    return " ".join(re.findall(r"[^\s$.,{}\\]+", text.lower()))
+    return " ".join(re.findall(r"\d+(?:\.\d+)?|[^\s\d$.,{}\\]+", text.lower()))
 
 
 def _is_choice(gold: str, answer: str) -> bool:

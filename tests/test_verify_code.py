@@ -94,7 +94,7 @@ def test_a_malformed_row_is_refused_by_name(verifier):
 
 
 def test_livecodebench_tests_in_text(verifier):
-    tests = [{"input": "[1, 2]\n\"a\"", "output": "[\"a\", 2]"}]
+    tests = [{"input": '[1, 2]\n"a"', "output": '["a", 2]'}]
     row = {**ADD, "tests": tests, "program": "def add(x, y):\n    return [y, x[1]]"}
     assert verifier.verify([row])[0].status == "passed"
 
