@@ -100,6 +100,24 @@ def measure_entropy(
     }
 
 
+def nearest_temperature(results: Sequence[dict], target: float) -> float:
+    """Temperature at which the entropy should be `target`, to two digits.
+
+    Entropy grows with T; between two measured temperatures it is taken as linear, outside them
+    the nearer end is returned.
+
+    Args:
+        results: what `measure_entropy` returned, at several temperatures.
+        target: nats; 0.3 in P2.
+    """
+    points = sorted((r["temperature"], r["mean"]) for r in results)
+    for (low_t, low), (high_t, high) in zip(points, points[1:], strict=False):
+        if low <= target <= high:
+            share = (target - low) / (high - low) if high > low else 0.0
+            return round(low_t + share * (high_t - low_t), 2)
+    return min(points, key=lambda point: abs(point[1] - target))[0]
+
+
 def bootstrap_ratio(
     sums: Sequence[float], counts: Sequence[float], seed: int = 0
 ) -> tuple[float, float]:

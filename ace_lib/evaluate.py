@@ -19,6 +19,8 @@ from ace_lib.prompts import full_response, render_prompt
 if TYPE_CHECKING:
     import pandas
 
+    from ace_lib.runs import Run
+
 COLUMNS = ("problem_id", "domain", "topic", "level", "sample", "status", "reward",
            "num_tokens", "truncated", "response")  # fmt: skip
 
@@ -127,6 +129,27 @@ def evaluate(
 def read_table(out: Path) -> "pandas.DataFrame":
     """Return the table that `evaluate` wrote to `out`."""
     return table(_read_rows(out))
+
+
+def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str, dict]:
+    """Take the table of joined benchmarks apart, keep each part, and score it.
+
+    Args:
+        frame: table over problems of `benchmarks.load`.
+        run: the run in which `folder/<benchmark>.jsonl.gz` is written.
+        folder: name inside the run.
+
+    Returns:
+        benchmark -> {avg, low, high, n, k, samples}, `samples` being the file's name in the run.
+    """
+    from ace_lib import benchmarks
+
+    scores = benchmarks.scores(frame)
+    for name, part in benchmarks.split(frame).items():
+        rows = json.loads(part.to_json(orient="records"))  # NaN becomes null
+        scores[name]["samples"] = f"{folder}/{name}.jsonl.gz"
+        problem_files.write_jsonl(run.path(scores[name]["samples"]), rows)
+    return scores
 
 
 def table(rows: list[dict], order: Sequence[str] | None = None) -> "pandas.DataFrame":

@@ -74,3 +74,11 @@ def test_bootstrap_interval_holds_the_truth():
         low, high = entropy.bootstrap_ratio(sums, counts, seed=trial)
         hits += low <= 0.3 <= high
     assert hits >= 50
+
+
+def test_temperature_for_a_target_is_interpolated():
+    results = [{"temperature": t, "mean": m} for t, m in ((1.0, 0.5), (0.6, 0.1), (0.8, 0.2))]
+    assert entropy.nearest_temperature(results, 0.2) == 0.8
+    assert entropy.nearest_temperature(results, 0.3) == 0.87
+    assert entropy.nearest_temperature(results, 0.05) == 0.6
+    assert entropy.nearest_temperature(results, 2.0) == 1.0
