@@ -8,6 +8,7 @@ import re
 from fractions import Fraction
 
 from ace_lib.math_parse import Node
+from ace_lib.math_regions import ORDER, constant, inequality, intervals, merge, set_operation
 from ace_lib.math_tokens import Unparsed
 from ace_lib.math_units import is_unit, scale_between, unit_name
 from ace_lib.math_value import (
@@ -18,11 +19,8 @@ from ace_lib.math_value import (
     mp,
     same_number,
     same_value,
-    to_mp,
 )
 
-_ORDER = ("<", "<=", ">", ">=")
-_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _BASE_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
                "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
 _EMPTY_WORDS = {"no solution", "no solutions", "no real solution", "no real solutions", "none",
@@ -66,9 +64,9 @@ def simplify(node: Node, is_gold: bool = False) -> Node:
         ends = ("(", ")") if node[1] == r"\langle" else node[1:3]
         return ("bracket", *ends, [simplify(item) for item in node[3]])
     if kind == "mod":
-        return ("unit", simplify(node[1]), f"mod {_constant(node[2])}")
+        return ("unit", simplify(node[1]), f"mod {constant(node[2])}")
     if kind in ("union", "minus_set", "inter"):
-        return _set_operation(node)
+        return set_operation(kind, *map(simplify, node[1:]))
     if kind == "text":
         return _words(node[1])
     if kind == "unit":
@@ -136,7 +134,7 @@ def _listed(items: list[Node]) -> Node:
     if all(names) and len(set(names)) == len(names):
         return ("assigned", dict(zip(names, [item[1] for item in simple], strict=True)))
     if all(item[0] == "region" for item in simple):
-        return ("region", _merge([part for item in simple for part in item[1]]))
+        return ("region", merge([part for item in simple for part in item[1]]))
     if len(set(names) - {None}) == 1:
         values = [item[1] if item[0] == "named" else item for item in simple]
         return ("named", ("set", _unique(values)), next(filter(None, names)))
@@ -177,8 +175,8 @@ def _relation(node: Node, is_gold: bool) -> Node:
     operators, sides = node[1], node[2]
     if r"\in" in operators and len(sides) == 2:
         return simplify(sides[1])
-    if all(operator in _ORDER for operator in operators):
-        return _inequality(operators, sides)
+    if all(operator in ORDER for operator in operators):
+        return inequality(operators, sides)
     if set(operators) <= {"=", r"\approx", r"\equiv"}:
         return _equality(operators, sides, is_gold)
     if operators == [r"\to"] or operators == ["!="]:
@@ -222,76 +220,6 @@ def _name_of(node: Node) -> str | None:
     if node[0] == "unit" and node[1][0] == "sym":
         return f"{node[1][1]} {' '.join(node[2])}"
     return None
-
-
-def _inequality(operators: list[str], sides: list[Node]) -> Node:
-    """x < 3, 1 <= x < 4 as a region of the line; others stay as they are."""
-    if len(sides) == 2 and not letters_of(sides[0]) and letters_of(sides[1]):
-        operators, sides = [_FLIPPED[operators[0]]], sides[::-1]
-    absolute = sides[0][:2] == ("fn", "abs") and sides[0][2][0] == "sym"
-    if len(sides) == 2 and absolute and operators[0][0] == "<":  # |x| < 3
-        operators, sides = operators * 2, [("neg", sides[1]), sides[0][2], sides[1]]
-    if len(sides) == 2 and sides[0][0] == "sym" and not letters_of(sides[1]):
-        bound, closed = _constant(sides[1]), "=" in operators[0]
-        if operators[0][0] == "<":
-            return ("region", [(-mp().inf, False, bound, closed)])
-        return ("region", [(bound, closed, mp().inf, False)])
-    if len(sides) == 3 and sides[1][0] == "sym" and operators[0][0] == operators[1][0]:
-        if operators[0][0] == ">":
-            operators, sides = [_FLIPPED[o] for o in operators[::-1]], sides[::-1]
-        low, high = _constant(sides[0]), _constant(sides[2])
-        return ("region", [(low, "=" in operators[0], high, "=" in operators[1])])
-    return ("statement", tuple(operators), sides)
-
-
-def _constant(node: Node) -> object:
-    """The number a tree stands for, in a form that can be ordered."""
-    return to_mp(Evaluator({}).value(node))
-
-
-def _set_operation(node: Node) -> Node:
-    parts = [_region(simplify(part)) for part in node[1:]]
-    if node[0] == "union":
-        return ("region", _merge(parts[0] + parts[1]))
-    if node[0] == "minus_set" and all(a == b for a, _, b, _ in parts[1]):
-        region = parts[0]
-        for point, *_ in parts[1]:
-            region = [piece for part in region for piece in _without(part, point)]
-        return ("region", region)
-    raise Unparsed("this set operation")
-
-
-def _region(node: Node) -> list[tuple]:
-    """Intervals (low, closed, high, closed) of a region, an interval or a set of points."""
-    if node[0] == "region":
-        return node[1]
-    if node[0] == "bracket" and len(node[3]) == 2 and node[1] in "([":
-        low, high = map(_constant, node[3])
-        return [(low, node[1] == "[", high, node[2] == "]")]
-    if node[0] == "set":
-        return [(value, True, value, True) for value in map(_constant, node[1])]
-    raise Unparsed("not a set of numbers")
-
-
-def _without(part: tuple, point: object) -> list[tuple]:
-    low, low_closed, high, high_closed = part
-    if not low <= point <= high:
-        return [part]
-    pieces = [(low, low_closed and point != low, point, False)] if low < point else []
-    return pieces + ([(point, False, high, high_closed and point != high)] if point < high else [])
-
-
-def _merge(parts: list[tuple]) -> list[tuple]:
-    merged: list[tuple] = []
-    for part in sorted(parts, key=lambda p: (p[0], not p[1])):
-        if merged:
-            low, low_closed, high, high_closed = merged[-1]
-            if part[0] < high or (part[0] == high and (part[1] or high_closed)):
-                end = max((high, high_closed), (part[2], part[3]))
-                merged[-1] = (low, low_closed, *end)
-                continue
-        merged.append(part)
-    return merged
 
 
 # -- comparison ---------------------------------------------------------------------------------
@@ -427,7 +355,7 @@ def _same_assigned(gold: Node, answer: Node) -> bool:
 
 def _same_regions(gold: Node, answer: Node) -> bool:
     try:
-        first, second = _merge(_region(gold)), _merge(_region(answer))
+        first, second = merge(intervals(gold)), merge(intervals(answer))
     except Unparsed:
         return False
     return len(first) == len(second) and all(

@@ -15,7 +15,6 @@ import gzip
 import json
 import os
 import select
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,8 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ace_lib import AceError
-from ace_lib.sandbox import SandboxUnavailable
-from ace_lib.verify_worker import LENGTH
+from ace_lib.verify_pool import WorkerProcess
 
 STATUSES = (
     "passed", "wrong_answer", "runtime_error", "timeout", "memory", "output_limit", "no_answer",
@@ -35,9 +33,6 @@ STATUSES = (
 )  # fmt: skip
 NO_REWARD = ("invalid_problem", "verifier_error")
 _CHUNK_ROWS = {"math": 32, "code": 4}
-_MATH_SECONDS = 120.0  # a worker silent for longer is broken; the worker's own limits are tight
-_PACKAGE_ROOT = str(Path(__file__).parent.parent)
-_START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker import main; main()"
 
 
 class RowError(AceError):
@@ -71,7 +66,7 @@ class Verifier:
     def __init__(self, num_workers: int | None = None, isolated: bool = False) -> None:
         self._num_workers = num_workers or len(os.sched_getaffinity(0))
         self._isolated = isolated
-        self._workers: list[_WorkerProcess] = []
+        self._workers: list[WorkerProcess] = []
         self._turn = threading.Lock()
 
     def __enter__(self) -> "Verifier":
@@ -109,7 +104,7 @@ class Verifier:
         chunks = _chunks(rows, self._num_workers)
         failures: dict[int, int] = {}
         while len(self._workers) < min(self._num_workers, len(chunks)):
-            self._workers.append(_WorkerProcess(self._isolated))
+            self._workers.append(WorkerProcess(self._isolated))
         try:
             while chunks or any(worker.pending for worker in self._workers):
                 for worker in self._workers:
@@ -147,7 +142,7 @@ def _chunks(rows: Sequence[dict], num_workers: int) -> list[list[int]]:
     return chunks
 
 
-def _collect(workers: list["_WorkerProcess"], results: list) -> list[list[int]]:
+def _collect(workers: list[WorkerProcess], results: list) -> list[list[int]]:
     """Take finished rows from the workers; returns the unfinished chunks of failed workers."""
     poll = select.poll()
     busy = {worker.replies: worker for worker in workers if worker.pending}
@@ -161,78 +156,6 @@ def _collect(workers: list["_WorkerProcess"], results: list) -> list[list[int]]:
             lost.append(worker.pending)
             worker.restart()
     return [chunk for chunk in lost if chunk]
-
-
-class _WorkerProcess:
-    """One worker and the rows it has not answered yet."""
-
-    def __init__(self, isolated: bool) -> None:
-        self._isolated = isolated
-        self._start()
-
-    def _start(self) -> None:
-        # Only what a dynamically linked interpreter may need passes from our environment.
-        environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
-        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
-        command += ["isolated"] if self._isolated else []
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-        self.replies = self._process.stdout.fileno()
-        self.pending: list[int] = []
-        self._buffer = bytearray()
-
-    def send(self, chunk: list[int], rows: Sequence[dict]) -> None:
-        """Hand over rows; the worker must answer each in the time its limits allow."""
-        self.pending, self._seconds = list(chunk), [_longest(rows[i]) for i in chunk]
-        data = json.dumps([rows[i] for i in chunk]).encode()
-        try:
-            self._process.stdin.write(LENGTH.pack(len(data)) + data)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died: `receive` finds out
-        self.deadline = time.monotonic() + self._seconds[0]
-
-    def receive(self, results: list) -> bool:
-        """Store the replies that have come; False when the worker is gone.
-
-        Raises:
-            SandboxUnavailable: the worker refuses to run programs on this machine.
-        """
-        data = os.read(self.replies, 1 << 20)
-        self._buffer += data
-        while len(self._buffer) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(self._buffer)[0]
-            if len(self._buffer) < end:
-                break
-            reply = json.loads(self._buffer[LENGTH.size : end])
-            del self._buffer[:end]
-            if "refused" in reply:
-                raise SandboxUnavailable(reply["refused"])
-            results[self.pending.pop(0)] = reply
-            self._seconds.pop(0)
-            self.deadline = time.monotonic() + (self._seconds[0] if self._seconds else 0.0)
-        return bool(data)
-
-    def restart(self) -> None:
-        """Replace the process by a new one."""
-        self.close()
-        self._start()
-
-    def close(self) -> None:
-        """Kill the process; its sandbox dies with it."""
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
-
-
-def _longest(row: dict) -> float:
-    """Wall seconds after which a worker that has not answered this row must be broken."""
-    if row["domain"] == "math":
-        return _MATH_SECONDS
-    tests = row.get("tests")
-    return 60.0 + 25.0 * float(row.get("time_limit") or 6.0) * (len(tests or []) + 1)
 
 
 def check_row(row: object, where: str) -> None:

@@ -182,7 +182,7 @@ def test_a_killed_worker_loses_no_row():
 
 
 def test_a_worker_that_always_dies_is_a_verifier_error(monkeypatch):
-    monkeypatch.setattr("ace_lib.verify._START", "import sys; sys.stdin.buffer.read(4)")
+    monkeypatch.setattr("ace_lib.verify_pool._START", "import sys; sys.stdin.buffer.read(4)")
     with Verifier(num_workers=1) as pool:
         verdicts = pool.verify([{**DOUBLE, "program": "pass"}] * 3)
     assert [(v.status, v.reward) for v in verdicts] == [("verifier_error", None)] * 3
