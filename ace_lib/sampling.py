@@ -166,7 +166,9 @@ def decode(tokenizer: object, token_ids: Sequence[int], eos_token_ids: Sequence[
 def load(model_path: Path | str) -> tuple[torch.nn.Module, object]:
     """Model in evaluation mode, and tokenizer, of a local folder; float32 on a CPU."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a bar of a second's length, once per model, in every log
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
