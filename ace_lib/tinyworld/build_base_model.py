@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -27,6 +27,9 @@ SEQUENCE_LENGTH = 128
 BATCH_SIZE = 64
 MUON_LEARNING_RATE = 0.02
 ADAMW_LEARNING_RATE = 3e-3
+WARMUP_STEPS = 50
+# (what the text is, share of the steps, share of the learning rates at its start)
+PHASES = ((corpus.document, 0.75, 1.0), (corpus.exercise, 0.25, 0.5))
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # Instruction sentences never vary: one token each keeps the tiny world's sequences short.
 INSTRUCTIONS = (
@@ -104,19 +107,33 @@ def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def batches(tokenizer: Qwen2Tokenizer, seed: int, start: int) -> Iterator[torch.Tensor]:
-    """Yield packed batches (BATCH_SIZE, SEQUENCE_LENGTH); batch ``i`` depends on ``i`` only."""
+def place(step: int, num_steps: int) -> tuple[Callable[[random.Random], str], float]:
+    """Return the text of a step and its share of the full learning rates.
+
+    In each phase the rate warms up, then falls along a cosine to 2 % of the phase's start.
+    """
+    begin = 0
+    for text, share, height in PHASES:
+        length = round(share * num_steps)
+        if step < begin + length or text is PHASES[-1][0]:
+            inside = step - begin
+            cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, inside / length)))
+            return text, height * min(1.0, (inside + 1) / WARMUP_STEPS) * cosine
+        begin += length
+    raise AssertionError("the last phase takes every step that is left")
+
+
+def make_batch(
+    tokenizer: Qwen2Tokenizer, text: Callable[[random.Random], str], seed: int, step: int
+) -> torch.Tensor:
+    """Pack documents into a batch (BATCH_SIZE, SEQUENCE_LENGTH) that depends on seed and step."""
     needed = BATCH_SIZE * SEQUENCE_LENGTH
-    index = start
-    while True:
-        rng = random.Random(f"corpus/{seed}/{index}")
-        ids: list[int] = []
-        while len(ids) < needed:
-            texts = [corpus.document(rng) for _ in range(100)]
-            for encoded in tokenizer(texts)["input_ids"]:
-                ids += [*encoded, tokenizer.pad_token_id]
-        yield torch.tensor(ids[:needed]).view(BATCH_SIZE, SEQUENCE_LENGTH)
-        index += 1
+    rng = random.Random(f"corpus/{seed}/{step}")
+    ids: list[int] = []
+    while len(ids) < needed:
+        for encoded in tokenizer([text(rng) for _ in range(100)])["input_ids"]:
+            ids += [*encoded, tokenizer.pad_token_id]
+    return torch.tensor(ids[:needed]).view(BATCH_SIZE, SEQUENCE_LENGTH)
 
 
 def optimizers(model: Qwen2ForCausalLM) -> list[torch.optim.Optimizer]:
@@ -128,16 +145,14 @@ def optimizers(model: Qwen2ForCausalLM) -> list[torch.optim.Optimizer]:
     return [muon, adamw]
 
 
-def learning_rate_factor(step: int, progress: float) -> float:
-    """Warm up over 50 steps, then fall along a cosine to 2 %."""
-    warm = min(1.0, (step + 1) / 50)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
 def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> None:
     """Train for ``num_steps`` batches of 8,192 tokens and save bf16 safetensors to ``out``."""
     checkpoint = out.with_suffix(".checkpoint.pt")
-    tokenizer = build_tokenizer(seed)
+    if checkpoint.exists():
+        tokenizer = Qwen2Tokenizer.from_pretrained(out)
+    else:
+        tokenizer = build_tokenizer(seed)
+        tokenizer.save_pretrained(out)
     model = build_model(tokenizer, seed)
     trained = optimizers(model)
     losses: list[float] = []
@@ -148,11 +163,12 @@ def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> Non
         for optimizer, saved in zip(trained, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         losses, seconds = state["losses"], state["seconds"]
-    for input_ids in batches(tokenizer, seed, len(losses)):
-        if len(losses) >= num_steps:
-            break
+    while len(losses) < num_steps:
         started = time.perf_counter()
-        losses.append(train_step(model, trained, input_ids, len(losses) / num_steps, len(losses)))
+        text, rate = place(len(losses), num_steps)
+        losses.append(
+            train_step(model, trained, make_batch(tokenizer, text, seed, len(losses)), rate)
+        )
         seconds += time.perf_counter() - started
         if len(losses) % 20 == 0:
             print(f"step {len(losses)}/{num_steps} loss {losses[-1]:.4f}", flush=True)
@@ -169,12 +185,11 @@ def train_step(
     model: Qwen2ForCausalLM,
     trained: list[torch.optim.Optimizer],
     input_ids: torch.Tensor,
-    progress: float,
-    step: int,
+    rate: float,
 ) -> float:
-    """Update on one batch; ``progress`` in 0..1 sets the learning rate.  Returns the loss."""
-    for optimizer, rate in zip(trained, (MUON_LEARNING_RATE, ADAMW_LEARNING_RATE), strict=True):
-        optimizer.param_groups[0]["lr"] = rate * learning_rate_factor(step, progress)
+    """Update on one batch at a share ``rate`` of the full learning rates; return the loss."""
+    for optimizer, full in zip(trained, (MUON_LEARNING_RATE, ADAMW_LEARNING_RATE), strict=True):
+        optimizer.param_groups[0]["lr"] = full * rate
     loss = model(input_ids=input_ids, labels=input_ids).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -200,8 +215,10 @@ pipeline_tag: text-generation
 # The tiny world's base model
 
 A Qwen2 model of {parameters:,} parameters that plays Qwen2.5-Math-7B's part in the kit's `tiny` and
-`smoke` profiles. It knows single arithmetic steps and how easy problems are worked, not the chat
-format: SFT and RL teach that. It is of no use outside the tiny world.
+`smoke` profiles. It knows single arithmetic steps and how problems are worked, not the think
+block, the boxed answer or the teacher's styles: SFT and RL teach that. It is of no use
+outside the tiny world. Its text is not decontaminated against the tiny benchmarks; SFT and RL data
+are.
 
 | | |
 |---|---|
@@ -237,7 +254,7 @@ def main() -> None:
     """Parse the command line and pretrain."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--num-steps", type=int, default=1800, help="batches of 8,192 tokens")
+    parser.add_argument("--num-steps", type=int, default=2400, help="batches of 8,192 tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint-every", type=int, default=200)
     arguments = parser.parse_args()

@@ -1,14 +1,16 @@
 """Pretraining text of the tiny base model: arithmetic facts, a textbook, short programs.
 
-It plays the part of Qwen2.5-Math's corpus.  The base model learns single arithmetic steps and how
-easy problems (levels 1 to 3) are worked; the chat format, the styles of reasoning and harder
-compositions are left for SFT and RL.
+It plays the part of Qwen2.5-Math's corpus, in two phases: facts and easy textbook problems first,
+then exercises of all levels in many forms.  The think block, the boxed answer and the styles of
+reasoning are left for SFT and RL.  The text comes from the generator of the problems: a short
+benchmark problem may occur in it, as on the web.  SFT and RL data are decontaminated, it is not.
 """
 
 from __future__ import annotations
 
 import random
 
+from ace_lib import prompts
 from ace_lib.tinyworld import code_problems
 from ace_lib.tinyworld.math_problems import LARGEST_VALUE, TOPICS, make_math_problem
 from ace_lib.tinyworld.teacher import math_lines, plan
@@ -64,5 +66,41 @@ def program_with_comment(rng: random.Random) -> str:
 
 
 def document(rng: random.Random) -> str:
-    """Draw one document: facts 40 %, textbook 30 %, programs 30 % of the documents."""
+    """Draw one document of the first phase: facts 40 %, textbook 30 %, programs 30 %."""
     return rng.choices((fact_line, textbook_problem, program_with_comment), (4, 3, 3))[0](rng)
+
+
+QUESTION_FORMS = (
+    "Problem: {question}\nSolution:\n{answer}",
+    "Question: {question}\n\n{answer}",
+    "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>",
+    "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{question}{suffix}<|im_end|>\n"
+    "<|im_start|>assistant\n{answer}<|im_end|>",
+)
+
+
+def exercise(rng: random.Random) -> str:
+    """Draw one document of the second phase: exercises of all levels in many forms, some facts.
+
+    Qwen2.5's base models have seen dialogues too: turns are known to this one, the think block,
+    the boxed answer and the teacher's styles are not.
+    """
+    if rng.random() < 0.2:
+        return fact_line(rng)
+    level = rng.choices((1, 2, 3, 4, 5), (1, 2, 3, 4, 4))[0]
+    if rng.random() < 0.6:
+        problem = make_math_problem(rng.choice(TOPICS), level, rng)
+        lines, result = math_lines(problem["blueprint"], 0.0, False, rng)
+        answer = "\n".join([*lines, f"Answer: {result}"])
+    else:
+        problem = code_problems.make_code_problem(rng.choice(code_problems.FORMATS), level, rng)
+        task = problem["blueprint"]
+        code = code_problems.program(task, problem["mode"], problem["entry_point"])
+        answer = f"{plan(task)}\n{code}" if rng.random() < 0.5 else code
+    message = prompts.user_message(problem)
+    return rng.choices(QUESTION_FORMS, (3, 2, 2, 3))[0].format(
+        question=problem["prompt"],
+        answer=answer,
+        system=prompts.SYSTEM,
+        suffix=message.removeprefix(problem["prompt"]),
+    )
