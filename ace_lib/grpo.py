@@ -64,14 +64,15 @@ class OnPolicyTrainer(GRPOTrainer):
         """TRL's `rollout_func`: prompts come repeated `num_generations` times in a row."""
         distinct = prompts[:: self.num_generations]
         prompt_ids = self._tokenizer(distinct, add_special_tokens=False).input_ids
-        seed = self.args.seed * 1_000_003 + self.state.global_step
+        # Two seeds a step: one for each thread of the sampler.
+        seed = self.args.seed * sampling.SEED_STRIDE + 2 * self.state.global_step
         self._sampled = sampling.generate_batch(
             self.accelerator.unwrap_model(self.model),
             prompt_ids,
             self.num_generations,
             self.max_completion_length,
             self.temperature,
-            torch.Generator().manual_seed(seed),
+            seed,
             self.eos_token_ids,
         )
         repeated = [ids for ids in prompt_ids for _ in range(self.num_generations)]

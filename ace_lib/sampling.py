@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ace_lib import parallel
 from ace_lib.decoder import Decoder
 
 # Rows leave the batch when this share of it has finished: copying the cache costs a few steps.
 DROP_SHARE = 0.2
 TOP_P_CANDIDATES = 32
+# Seeds of a run's batches lie between its seed times this and the next: runs never share them.
+SEED_STRIDE = 1_000_003
 
 
 @dataclass
@@ -55,18 +59,19 @@ class Batch:
     entropies: Tensor
 
 
-@torch.no_grad()
 def generate_batch(
     model: torch.nn.Module,
     prompts: Sequence[Sequence[int]],
     num_samples: int,
     max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator,
+    seed: int,
     eos_token_ids: Sequence[int],
     top_p: float = 1.0,
 ) -> Batch:
     """Sample `num_samples` completions of every prompt (token ids) in one batch.
+
+    For a small model the prompts are dealt to `parallel.NUM_PARTS` threads.
 
     Args:
         model: Qwen2 or Llama causal language model.
@@ -74,10 +79,34 @@ def generate_batch(
         num_samples: completions per prompt.
         max_new_tokens: limit per completion; a row that reaches it is truncated.
         temperature: divides the logits; 0 takes the likeliest token.
-        generator: source of randomness, on the CPU: same state, same completions.
+        seed: same seed, same completions.
         eos_token_ids: tokens that end a completion.
         top_p: nucleus sampling when below 1.
     """
+    options = (num_samples, max_new_tokens, temperature, eos_token_ids, top_p)
+    if not parallel.is_small(model) or len(prompts) < parallel.NUM_PARTS:
+        return _generate(model, prompts, seed, *options)
+    size = -(-len(prompts) // parallel.NUM_PARTS)
+    parts = [
+        (prompts[start : start + size], seed + number)
+        for number, start in enumerate(range(0, len(prompts), size))
+    ]
+    return _join(parallel.map_parts(lambda part: _generate(model, *part, *options), parts))
+
+
+@torch.no_grad()
+def _generate(
+    model: torch.nn.Module,
+    prompts: Sequence[Sequence[int]],
+    seed: int,
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    eos_token_ids: Sequence[int],
+    top_p: float,
+) -> Batch:
+    """The loop behind `generate_batch`, in one thread."""
+    generator = torch.Generator().manual_seed(seed)
     decoder = Decoder(model)
     logits = decoder.start([list(p) for p in prompts], num_samples, max_new_tokens)
     device, count = logits.device, logits.shape[0]
@@ -106,6 +135,21 @@ def generate_batch(
             rows, chosen, alive = rows[kept], chosen[kept], alive[kept]
         logits = decoder.step(chosen)
     return _collect(tokens, lengths, logprobs, entropies, eos)
+
+
+def _join(batches: list[Batch]) -> Batch:
+    """Batches one below the other, padded to the longest."""
+    width = max(batch.logprobs.shape[1] for batch in batches)
+
+    def stack(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([F.pad(t, (0, width - t.shape[1])) for t in tensors])
+
+    return Batch(
+        [ids for batch in batches for ids in batch.token_ids],
+        [flag for batch in batches for flag in batch.truncated],
+        stack([batch.logprobs for batch in batches]),
+        stack([batch.entropies for batch in batches]),
+    )
 
 
 def _choose(log_p: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
@@ -173,6 +217,7 @@ def load(model_path: Path | str) -> tuple[torch.nn.Module, object]:
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
     tokenizer = AutoTokenizer.from_pretrained(model_path)
+    parallel.set_threads(model)
     return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
 
 
@@ -243,9 +288,9 @@ def sample_chunks(
     size = max(1, max_rows // num_samples)
     for start in range(0, len(prompts), size):
         chunk = tokenizer(list(prompts[start : start + size]), add_special_tokens=False).input_ids
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        chunk_seed = seed * SEED_STRIDE + start
         batch = generate_batch(
-            model, chunk, num_samples, max_new_tokens, temperature, generator, eos, top_p
+            model, chunk, num_samples, max_new_tokens, temperature, chunk_seed, eos, top_p
         )
         flat = _samples(batch, tokenizer, eos)
         yield [flat[i : i + num_samples] for i in range(0, len(flat), num_samples)]

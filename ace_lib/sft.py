@@ -150,10 +150,14 @@ def load_model(path: str, rope_theta: float | None) -> object:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from ace_lib import parallel
+
     config = AutoConfig.from_pretrained(path)
     if rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": rope_theta}
-    return AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+    parallel.set_threads(model)
+    return model
 
 
 def _build_trainer(

@@ -13,13 +13,16 @@ dense in (prompt + all completions)², so it is for short texts; long ones want 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ace_lib import parallel
+
 IGNORED = -100
-# Rows of like length are run together; more parts mean less padding and more calls.
-NUM_PARTS = 4
+# Rows of like length are run together; more groups mean less padding and more calls.
+NUM_LENGTH_GROUPS = 4
 
 
 @dataclass
@@ -52,13 +55,14 @@ def log_probs_and_entropies(
         Two tensors of shape (rows, num_columns), nats.
     """
     packed = sorted(_pack(input_ids, attention_mask, num_columns), key=lambda row: len(row.ids))
-    size = -(-len(packed) // NUM_PARTS)
-    values, targets = [], []
-    for start in range(0, len(packed), size):
-        part = packed[start : start + size]
-        output = _run(model, part, input_ids.device)
-        values.append(torch.stack((output.log_probs, output.entropy))[:, output.label_mask])
-        targets += [target for row in part for target in row.targets]
+    size = -(-len(packed) // NUM_LENGTH_GROUPS)
+    parts = [packed[start : start + size] for start in range(0, len(packed), size)]
+    functions = [partial(_run, model, part, input_ids.device) for part in parts]
+    if torch.is_grad_enabled() and parallel.is_small(model):
+        values = parallel.run_parts(functions, list(model.parameters()))
+    else:
+        values = [function() for function in functions]
+    targets = [target for part in parts for row in part for target in row.targets]
     index = torch.tensor(targets, dtype=torch.long, device=input_ids.device).reshape(-1, 2)
     flat = torch.cat(values, dim=1)
     result = flat.new_zeros(2, len(input_ids), num_columns)
@@ -96,8 +100,8 @@ def _add_completion(
     row.targets += [(number, column) for column in range(length)]
 
 
-def _run(model: torch.nn.Module, part: list[_PackedRow], device: torch.device) -> object:
-    """Forward pass over some packed rows, padded to the longest."""
+def _run(model: torch.nn.Module, part: list[_PackedRow], device: torch.device) -> Tensor:
+    """Log-probabilities and entropies, (2, tokens), of packed rows padded to the longest."""
     width = max(len(row.ids) for row in part)
 
     def table(name: str, filler: int) -> Tensor:
@@ -108,10 +112,11 @@ def _run(model: torch.nn.Module, part: list[_PackedRow], device: torch.device) -
     same = segments[:, :, None] == segments[:, None, :]
     causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     visible = causal & (same | (segments[:, None, :] == 0))
-    return model(
+    output = model(
         input_ids=table("ids", 0),
         attention_mask=visible[:, None],
         position_ids=table("positions", 0),
         shift_labels=table("labels", IGNORED),
         fused_lm_head=True,
     )
+    return torch.stack((output.log_probs, output.entropy))[:, output.label_mask]

@@ -9,8 +9,8 @@ from ace_lib.decoder import Decoder, UnsupportedModel
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16, 17]]
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def make_llama() -> LlamaForCausalLM:
@@ -53,7 +53,7 @@ def test_decoder_refuses_what_it_cannot_do():
 
 def test_greedy_equals_transformers_generate():
     model = make_model()
-    batch = sampling.generate_batch(model, PROMPTS, 1, 12, 0, generator(), [1])
+    batch = sampling.generate_batch(model, PROMPTS, 1, 12, 0, 0, [1])
     for prompt, got in zip(PROMPTS, batch.token_ids, strict=True):
         ids = torch.tensor([prompt])
         out = model.generate(
@@ -65,7 +65,7 @@ def test_greedy_equals_transformers_generate():
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 def test_logprobs_and_entropies_are_those_of_the_model(top_p):
     model = make_model()
-    batch = sampling.generate_batch(model, PROMPTS, 3, 9, 0.7, generator(), [1, 30, 40], top_p)
+    batch = sampling.generate_batch(model, PROMPTS, 3, 9, 0.7, 0, [1, 30, 40], top_p)
     for row, ids in enumerate(batch.token_ids):
         prompt = PROMPTS[row // 3]
         logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1] / 0.7
@@ -79,7 +79,7 @@ def test_logprobs_and_entropies_are_those_of_the_model(top_p):
 
 def test_completions_end_at_an_end_token_or_are_truncated():
     ends = list(range(1, 60))
-    batch = sampling.generate_batch(make_model(), PROMPTS, 40, 8, 1.0, generator(), ends)
+    batch = sampling.generate_batch(make_model(), PROMPTS, 40, 8, 1.0, 0, ends)
     assert any(batch.truncated) and not all(batch.truncated)
     for ids, truncated in zip(batch.token_ids, batch.truncated, strict=True):
         assert (ids[-1] in ends) != truncated
@@ -90,16 +90,16 @@ def test_completions_end_at_an_end_token_or_are_truncated():
 def test_sampled_frequencies_follow_the_distribution():
     p = torch.tensor([0.5, 0.3, 0.15, 0.05])
     log_p = p.log().expand(20_000, 4)
-    counts = torch.bincount(sampling._choose(log_p, 1.0, 1.0, generator()), minlength=4) / 20_000
+    counts = torch.bincount(sampling._choose(log_p, 1.0, 1.0, rng()), minlength=4) / 20_000
     torch.testing.assert_close(counts, p, atol=0.012, rtol=0)
     # The nucleus of 0.7 is the first two tokens: 0.5 alone is short of it.
-    counts = torch.bincount(sampling._choose(log_p, 1.0, 0.7, generator()), minlength=4) / 20_000
+    counts = torch.bincount(sampling._choose(log_p, 1.0, 0.7, rng()), minlength=4) / 20_000
     torch.testing.assert_close(counts, torch.tensor([0.625, 0.375, 0, 0]), atol=0.012, rtol=0)
 
 
 def test_top_p_is_exact_where_the_nucleus_is_wide():
     log_p = torch.full((4000, 100), 0.01).log()
-    chosen = sampling._choose(log_p, 1.0, 0.5, generator())
+    chosen = sampling._choose(log_p, 1.0, 0.5, rng())
     # 50 of 100 equal tokens, one more or less by rounding; 32 candidates would not be enough.
     assert 49 <= chosen.unique().numel() <= 51
 
@@ -107,7 +107,7 @@ def test_top_p_is_exact_where_the_nucleus_is_wide():
 def test_same_seed_same_completions():
     model = make_model()
     first, again, other = (
-        sampling.generate_batch(model, PROMPTS, 2, 9, 1.0, generator(seed), [1]).token_ids
+        sampling.generate_batch(model, PROMPTS, 2, 9, 1.0, seed, [1]).token_ids
         for seed in (3, 3, 4)
     )
     assert first == again != other
