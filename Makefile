@@ -14,7 +14,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 EXTRAS := $(if $(filter laptop,$(PROFILE)),$(MODEL_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test env lab lint clean locks
+.PHONY: help run test env lab lint clean locks results
 
 help:  ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [GPU=0|1]"
@@ -31,6 +31,9 @@ env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in 
 
 lab: $(READY) $(EXTRAS)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+results: $(READY)  ## keep what runs/ shows in results/, and render the README from it
+	$(BIN)/ace results --profile $(PROFILE)
 
 lint: $(READY)  ## check the style of code and notebooks
 	$(BIN)/ruff check .

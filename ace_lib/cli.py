@@ -1,4 +1,4 @@
-"""The command `ace` (also `python -m ace_lib`): run, doctor, verify."""
+"""The command `ace` (also `python -m ace_lib`): run, doctor, verify, results."""
 
 import argparse
 import sys
@@ -44,6 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_profile(command)
     command.set_defaults(command=_doctor)
 
+    text = "copy what a profile's runs showed to results/, and render the README from it"
+    command = commands.add_parser("results", help=text, description=text)
+    _add_profile(command)
+    command.set_defaults(command=_results)
+
     text = "judge responses or programs from a file, one verdict per row"
     command = commands.add_parser("verify", help=text, description=text)
     verify.add_arguments(command)
@@ -63,6 +68,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from ace_lib import pipeline
 
     pipeline.run_profile(arguments.profile, arguments.only, arguments.redo)
+    return 0
+
+
+def _results(arguments: argparse.Namespace) -> int:
+    from ace_lib import provenance, report
+
+    for path in report.publish(arguments.profile, provenance.repository()):
+        print(path)
     return 0
 
 

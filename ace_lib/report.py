@@ -7,8 +7,9 @@ table carries the command that makes it again.
 from __future__ import annotations
 
 import html
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ace_lib import AceError, pipeline, runs
@@ -185,6 +186,34 @@ def update_readme(readme: Path, profile: str) -> bool:
     if updated != text:
         readme.write_text(updated, encoding="utf-8")
     return updated != text
+
+
+def publish(profile: str, repository: Path) -> list[Path]:
+    """Copy what a profile's runs showed into `results/<profile>/` and render the README from it.
+
+    Returns:
+        The files written: the ledger, the scores with commit, versions and hardware, two figures.
+
+    Raises:
+        RunMissing: notebook 11 of this profile is not complete.
+    """
+    report_run = runs.completed(profile, "11_report")
+    results = collect_results(profile)
+    manifest = runs.read_json(runs.completed(profile, results[-1].run) / "manifest.json")
+    folder = repository / "results" / profile
+    kept = ("git_commit", "git_dirty", "versions", "hardware", "parameters")
+    record = {
+        "profile": profile,
+        **{key: manifest[key] for key in kept},
+        "models": [asdict(result) for result in results],
+        "costs": collect_costs(profile),
+    }
+    written = [runs.write_json(folder / "results.json", record)]
+    for name in ("claims.json", "road.png", "effects.png"):
+        source = next(report_run.rglob(name))
+        written.append(Path(shutil.copy(source, folder / name)))
+    update_readme(repository / "README.md", profile)
+    return written
 
 
 def show_effect(effect: dict) -> str:

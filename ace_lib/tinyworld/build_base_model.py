@@ -29,7 +29,11 @@ MUON_LEARNING_RATE = 0.02
 ADAMW_LEARNING_RATE = 3e-3
 WARMUP_STEPS = 50
 # (what the text is, share of the steps, share of the learning rates at its start)
-PHASES = ((corpus.document, 0.75, 1.0), (corpus.exercise, 0.25, 0.5))
+PHASES = (
+    (corpus.document, 9 / 14, 1.0),
+    (corpus.exercise, 3 / 14, 0.5),
+    (corpus.dialogue, 2 / 14, 0.5),
+)
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # Instruction sentences never vary: one token each keeps the tiny world's sequences short.
 INSTRUCTIONS = (
@@ -215,10 +219,10 @@ pipeline_tag: text-generation
 # The tiny world's base model
 
 A Qwen2 model of {parameters:,} parameters that plays Qwen2.5-Math-7B's part in the kit's `tiny` and
-`smoke` profiles. It knows single arithmetic steps and how problems are worked, not the think
-block, the boxed answer or the teacher's styles: SFT and RL teach that. It is of no use
-outside the tiny world. Its text is not decontaminated against the tiny benchmarks; SFT and RL data
-are.
+`smoke` profiles. It knows arithmetic steps, how problems are worked, and what think blocks and
+boxes are; the response format as a whole and the teacher's styles are for SFT and RL to teach. It
+is of no use outside the tiny world. Its text is not decontaminated against the tiny benchmarks;
+SFT and RL data are.
 
 | | |
 |---|---|
@@ -254,7 +258,7 @@ def main() -> None:
     """Parse the command line and pretrain."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--num-steps", type=int, default=2400, help="batches of 8,192 tokens")
+    parser.add_argument("--num-steps", type=int, default=2800, help="batches of 8,192 tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint-every", type=int, default=200)
     arguments = parser.parse_args()

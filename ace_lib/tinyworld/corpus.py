@@ -1,9 +1,10 @@
-"""Pretraining text of the tiny base model: arithmetic facts, a textbook, short programs.
+"""Pretraining text of the tiny base model: arithmetic facts, a textbook, programs, exercises.
 
-It plays the part of Qwen2.5-Math's corpus, in two phases: facts and easy textbook problems first,
-then exercises of all levels in many forms.  The think block, the boxed answer and the styles of
-reasoning are left for SFT and RL.  The text comes from the generator of the problems: a short
-benchmark problem may occur in it, as on the web.  SFT and RL data are decontaminated, it is not.
+It plays the part of Qwen2.5-Math's corpus, in three phases: facts and easy textbook problems,
+exercises of all levels in many forms, then exercises with think blocks or boxed answers.  The
+response format as a whole and the styles of reasoning are left for SFT and RL.  The text comes
+from the generator of the problems: a short benchmark problem may occur in it, as on the web.  SFT
+and RL data are decontaminated, it is not.
 """
 
 from __future__ import annotations
@@ -80,27 +81,53 @@ QUESTION_FORMS = (
 
 
 def exercise(rng: random.Random) -> str:
-    """Draw one document of the second phase: exercises of all levels in many forms, some facts.
+    """Draw one document of the second phase: exercises of all levels in many forms, some facts."""
+    return _question_and_answer(rng, thoughts=False)
 
-    Qwen2.5's base models have seen dialogues too: turns are known to this one, the think block,
-    the boxed answer and the teacher's styles are not.
+
+def dialogue(rng: random.Random) -> str:
+    """Draw one document of the third phase: exercises, some with a think block or a boxed answer.
+
+    Qwen2.5's base models have seen such text too.  A think block is never followed by a box or a
+    fenced program here: that, and the teacher's terse style, are for SFT to teach.
     """
+    return _question_and_answer(rng, thoughts=True)
+
+
+def _question_and_answer(rng: random.Random, thoughts: bool) -> str:
     if rng.random() < 0.2:
         return fact_line(rng)
     level = rng.choices((1, 2, 3, 4, 5), (1, 2, 3, 4, 4))[0]
-    if rng.random() < 0.6:
+    domain, write = ("math", _math_answer) if rng.random() < 0.6 else ("code", _code_answer)
+    if domain == "math":
         problem = make_math_problem(rng.choice(TOPICS), level, rng)
-        lines, result = math_lines(problem["blueprint"], 0.0, False, rng)
-        answer = "\n".join([*lines, f"Answer: {result}"])
     else:
         problem = code_problems.make_code_problem(rng.choice(code_problems.FORMATS), level, rng)
-        task = problem["blueprint"]
-        code = code_problems.program(task, problem["mode"], problem["entry_point"])
-        answer = f"{plan(task)}\n{code}" if rng.random() < 0.5 else code
     message = prompts.user_message(problem)
     return rng.choices(QUESTION_FORMS, (3, 2, 2, 3))[0].format(
         question=problem["prompt"],
-        answer=answer,
+        answer=write(problem, thoughts, rng),
         system=prompts.SYSTEM,
         suffix=message.removeprefix(problem["prompt"]),
     )
+
+
+def _math_answer(problem: dict, thoughts: bool, rng: random.Random) -> str:
+    checked = thoughts and rng.random() < 0.3
+    lines, result = math_lines(problem["blueprint"], 0.0, checked, rng)
+    work = "\n".join(lines)
+    if thoughts and rng.random() < 0.5:
+        return f"<think>\n{work}\n</think>\nAnswer: {result}"
+    if thoughts and rng.random() < 0.5:
+        return f"{work}\n\\boxed{{{result}}}"
+    return f"{work}\nAnswer: {result}"
+
+
+def _code_answer(problem: dict, thoughts: bool, rng: random.Random) -> str:
+    task = problem["blueprint"]
+    code = code_problems.program(task, problem["mode"], problem["entry_point"])
+    if thoughts and rng.random() < 0.5:
+        return f"<think>\n{plan(task)}\n</think>\n{code}"
+    if thoughts and rng.random() < 0.5:
+        return f"```python\n{code}```"
+    return f"{plan(task)}\n{code}" if rng.random() < 0.5 else code

@@ -13,11 +13,11 @@ import random
 from ace_lib.tinyworld.code_problems import FILTERS, MAPS, program
 from ace_lib.tinyworld.math_problems import apply_operator, operand_value
 
-STYLES = {"quick": 0.5, "steps": 0.35, "careful": 0.15}
-OPENINGS = {"quick": "At once.", "steps": "Step by step:", "careful": "Step by step, with checks:"}
+STYLES = {"quick": 0.4, "steps": 0.4, "careful": 0.2}
+QUICK_THOUGHT = "At once."
 # Slip rates are ours: high enough that votes matter, low enough that most majorities are right.
 MATH_SLIP_PER_LEVEL = {"quick": 0.08, "steps": 0.02, "careful": 0.02}
-CODE_SLIP_PER_LEVEL = {"quick": 0.12, "steps": 0.04, "careful": 0.01}
+CODE_SLIP_PER_LEVEL = {"quick": 0.22, "steps": 0.05, "careful": 0.02}
 
 
 def _slip(value: int, rng: random.Random) -> int:
@@ -63,10 +63,10 @@ def _math_response(problem: dict, style: str, rng: random.Random) -> str:
     if style == "quick":
         _, answer = math_lines(blueprint, 0.0, False, rng)
         answer = _slip(answer, rng) if rng.random() < slip_rate * level else answer
-        thought = OPENINGS[style]
+        thought = QUICK_THOUGHT
     else:
         lines, answer = math_lines(blueprint, slip_rate, style == "careful", rng)
-        thought = "\n".join([OPENINGS[style], *lines])
+        thought = "\n".join(lines)
     return f"<think>\n{thought}\n</think>\n\\boxed{{{answer}}}"
 
 
@@ -82,25 +82,34 @@ MIXED_UP = {
 
 
 def with_bug(task: dict, rng: random.Random) -> dict:
-    """Return the task as a careless reader would take it: one part misread or left out."""
-    bugs = []
-    for index, (name, k) in enumerate(task["filters"]):
-        others = [other for other in FILTERS if other != name]
-        bugs.append({"filters": _replaced(task["filters"], index, [rng.choice(others), k])})
-        bugs.append({"filters": _replaced(task["filters"], index, None)})
-        if "{k}" in name:
-            bugs.append({"filters": _replaced(task["filters"], index, [name, k + 1])})
-    if task["map"]:
-        others = [other for other in MAPS if other != task["map"][0]]
-        bugs += [{"map": None}, {"map": [rng.choice(others), task["map"][1]]}]
+    """Return the task as a careless reader would take it: one part left out or misread.
+
+    Two slips in three are the likeliest one (the forgotten edge case, else a part left out), so
+    careless programs are wrong in the same way, and a student can learn the habit.
+    """
+    filters, bugs = task["filters"], []
     if task["default"] is not None:
-        bugs += [{"default": None}, {"default": None}]  # the forgotten edge case
+        bugs.append({"default": None})
+    if filters:
+        bugs.append({"filters": filters[:-1]})
+    if task["map"]:
+        bugs.append({"map": None})
     bugs.append({"reduce": MIXED_UP[task["reduce"]]})
+    if rng.random() < 2 / 3:
+        return {**task, **bugs[0]}
+    for index, (name, k) in enumerate(filters):
+        other = rng.choice([other for other in FILTERS if other != name])
+        bugs.append({"filters": _replaced(filters, index, [other, k])})
+        if "{k}" in name:
+            bugs.append({"filters": _replaced(filters, index, [name, k + 1])})
+    if task["map"]:
+        other = rng.choice([other for other in MAPS if other != task["map"][0]])
+        bugs.append({"map": [other, task["map"][1]]})
     return {**task, **rng.choice(bugs)}
 
 
-def _replaced(filters: list, index: int, item: list | None) -> list:
-    return [*filters[:index], *([item] if item else []), *filters[index + 1 :]]
+def _replaced(filters: list, index: int, item: list) -> list:
+    return [*filters[:index], item, *filters[index + 1 :]]
 
 
 def plan(task: dict) -> str:
@@ -115,9 +124,7 @@ def _code_response(problem: dict, style: str, rng: random.Random) -> str:
     task = problem["blueprint"]
     slipped = rng.random() < CODE_SLIP_PER_LEVEL[style] * problem["level"]
     written = with_bug(task, rng) if slipped else task
-    thought = OPENINGS[style]
-    if style != "quick":
-        thought += "\n" + plan(written)
+    thought = QUICK_THOUGHT if style == "quick" else plan(written)
     if style == "careful":
         default = written["default"]
         thought += "\n(none left: " + ("no case)" if default is None else f"{default})")
