@@ -7,6 +7,7 @@ table carries the command that makes it again.
 from __future__ import annotations
 
 import html
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from ace_lib import AceError, pipeline, runs
 from ace_lib.profiles import load_profile, stages
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+BEGIN, END = "<!-- {profile}:begin -->", "<!-- {profile}:end -->"  # around a README's results
 VERDICT_COLORS = {
     "reproduced": "#009E73",
     "contradicted": "#D55E00",
@@ -71,9 +72,29 @@ def collect_results(profile: str) -> list[Result]:
             scores = runs.read_json(runs.completed(profile, step) / name)[key]
         except runs.RunMissing:
             continue
-        command = f"ace run --profile {profile} --only {step}"
-        results.append(Result(model, step, command, scores))
+        results.append(Result(model, step, command_of(profile, step), scores))
     return results
+
+
+def command_of(profile: str, step: str) -> str:
+    """Command that makes a run again: `ace run`, or papermill where it was run with overrides."""
+    if step in pipeline.read_timings(profile):
+        return f"ace run --profile {profile} --only {step}"
+    manifest = runs.read_json(runs.completed(profile, step) / "manifest.json")
+    given = [name for name, origin in manifest["origins"].items() if origin == "papermill"]
+    options = [f"-y '{name}: {json.dumps(_portable(manifest['parameters'][name]))}'"
+               for name in given]  # fmt: skip
+    return " ".join(["papermill", f"notebooks/{manifest['notebook']}.ipynb", "out.ipynb", *options])
+
+
+def _portable(value: object) -> object:
+    """The value with absolute paths cut to file names: they mean nothing on another machine."""
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_portable(item) for item in value]
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
 
 
 def benchmark_names(results: Sequence[Result]) -> list[str]:
@@ -158,6 +179,13 @@ def readme_block(profile: str) -> str:
         f"{len(costs)} notebook runs, {minutes:.1f} minutes in all on {hardware['cores']} cores "
         f"({machine}). Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
     ]
+    if results[0].run == "03_measure_models":
+        sampled = runs.read_json(runs.completed(profile, results[0].run) / "measure.json")
+        seconds = sampled["seconds"]  # None when the run was resumed
+        time = f" in {seconds / 60:.1f} minutes, verdicts included" if seconds else ""
+        lines.append(
+            f"Notebook 03 sampled `{sampled['model']}`: {sampled['num_tokens']:,} tokens{time}."
+        )
     if verdicts := _verdict_counts(profile):
         lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
@@ -172,17 +200,18 @@ def _verdict_counts(profile: str) -> str:
 
 
 def update_readme(readme: Path, profile: str) -> bool:
-    """Replace what stands between the results markers of a README; say whether it changed.
+    """Replace what stands between the profile's markers of a README; say whether it changed.
 
     Raises:
         ReportError: a marker is missing, or nothing was measured.
     """
+    begin, end = BEGIN.format(profile=profile), END.format(profile=profile)
     text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ReportError(f"{readme} must hold one line {BEGIN} and, below it, one line {END}")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    updated = f"{before}{BEGIN}\n{readme_block(profile)}\n{END}{after}"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ReportError(f"{readme} must hold one line {begin} and, below it, one line {end}")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    updated = f"{before}{begin}\n{readme_block(profile)}\n{end}{after}"
     if updated != text:
         readme.write_text(updated, encoding="utf-8")
     return updated != text
@@ -192,27 +221,28 @@ def publish(profile: str, repository: Path) -> list[Path]:
     """Copy what a profile's runs showed into `results/<profile>/` and render the README from it.
 
     Returns:
-        The files written: the ledger, the scores with commit, versions and hardware, two figures.
+        The files written: the scores with commit, versions and hardware; where notebook 11 is
+        complete, the ledger and two figures as well.
 
     Raises:
-        RunMissing: notebook 11 of this profile is not complete.
+        ReportError: no model was measured, or the README has no place for this profile.
     """
-    report_run = runs.completed(profile, "11_report")
+    update_readme(repository / "README.md", profile)
     results = collect_results(profile)
     manifest = runs.read_json(runs.completed(profile, results[-1].run) / "manifest.json")
     folder = repository / "results" / profile
     kept = ("git_commit", "git_dirty", "versions", "hardware", "parameters")
     record = {
         "profile": profile,
-        **{key: manifest[key] for key in kept},
+        **{key: _portable(manifest[key]) for key in kept},
         "models": [asdict(result) for result in results],
         "costs": collect_costs(profile),
     }
     written = [runs.write_json(folder / "results.json", record)]
-    for name in ("claims.json", "road.png", "effects.png"):
-        source = next(report_run.rglob(name))
-        written.append(Path(shutil.copy(source, folder / name)))
-    update_readme(repository / "README.md", profile)
+    if (runs.state(profile, "11_report") or {}).get("done"):
+        for name in ("claims.json", "road.png", "effects.png"):
+            source = runs.completed(profile, "11_report") / name
+            written.append(Path(shutil.copy(source, folder / name)))
     return written
 
 

@@ -7,10 +7,12 @@ import pytest
 from ace_lib import claims, report, runs
 
 SCORE = {"avg": 52.14, "low": 48.0, "high": 56.2, "n": 100, "k": 8}
-FILLER = {"epochs": [], "before": {}}
+FILLER = {"epochs": [], "before": {}, "model": "tiny", "num_tokens": 1200, "seconds": 30.0}
+BEGIN, END = "<!-- tiny:begin -->", "<!-- tiny:end -->"
 MANIFEST = {
     "seconds": 90.0, "git_commit": "0123456789abcdef",
     "hardware": {"cores": 2, "processor": "Some CPU", "gpus": []},
+    "git_dirty": False, "versions": {}, "parameters": {},
 }  # fmt: skip
 
 
@@ -29,7 +31,23 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         runs.write_json(folder / name, {key: {"tiny-aime24": SCORE | {"avg": avg}}} | FILLER)
         runs.write_json(folder / "manifest.json", MANIFEST)
         runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
+    timings = {step: {"seconds": 90.0, "peak_memory_gib": 2.0} for step in files}
+    runs.write_json(tmp_path / "tiny/timings.json", timings)
     return tmp_path
+
+
+def test_a_run_with_overrides_keeps_its_own_command_without_the_machines_paths(finished) -> None:
+    runs.write_json(finished / "tiny/timings.json", {})
+    manifest = MANIFEST | {
+        "notebook": "03_measure_models",
+        "origins": {"profile": "papermill", "problems": "papermill", "seed": "tiny shared"},
+        "parameters": {"profile": "tiny", "problems": ["/data/gsm8k.jsonl.gz"], "seed": 0},
+    }
+    runs.write_json(finished / "tiny/03_measure_models/manifest.json", manifest)
+    assert report.command_of("tiny", "03_measure_models") == (
+        "papermill notebooks/03_measure_models.ipynb out.ipynb "
+        "-y 'profile: \"tiny\"' -y 'problems: [\"gsm8k.jsonl.gz\"]'"
+    )
 
 
 def test_results_hold_completed_runs_in_the_order_of_the_recipe(finished: Path) -> None:
@@ -49,7 +67,7 @@ def test_costs_come_in_the_order_of_the_recipe_with_peaks_where_known(finished: 
     assert [row["run"][:2] for row in rows] == ["03", "05", "08", "08"]
     assert [row["run"][18:] for row in rows[2:]] == ["math_8k", "math_32k"]
     assert (rows[0]["seconds"], rows[0]["peak_gib"]) == (12.0, 1.5)
-    assert (rows[1]["seconds"], rows[1]["peak_gib"]) == (90.0, None)
+    assert (rows[1]["seconds"], rows[1]["peak_gib"]) == (90.0, None)  # not by `ace run`
 
 
 def test_every_row_of_the_table_has_its_numbers_and_its_command(finished: Path) -> None:
@@ -63,12 +81,13 @@ def test_every_row_of_the_table_has_its_numbers_and_its_command(finished: Path) 
 
 def test_update_readme_replaces_only_what_is_between_the_markers(finished: Path) -> None:
     readme = finished / "README.md"
-    readme.write_text(f"top\n\n{report.BEGIN}\nold numbers\n{report.END}\n\nbottom\n")
+    readme.write_text(f"top\n\n{BEGIN}\nold numbers\n{END}\n\nbottom\n")
     assert report.update_readme(readme, "tiny")
     text = readme.read_text()
-    assert text.startswith("top\n") and text.endswith(f"{report.END}\n\nbottom\n")
+    assert text.startswith("top\n") and text.endswith(f"{END}\n\nbottom\n")
     assert "old numbers" not in text
     assert "avg@8 in points" in text and "6.0 minutes in all on 2 cores (Some CPU)" in text
+    assert "sampled `tiny`: 1,200 tokens in 0.5 minutes" in text
     assert not report.update_readme(readme, "tiny")  # second time: nothing changes
 
 
@@ -78,7 +97,7 @@ def test_update_readme_refuses_without_markers_or_runs(finished: Path, monkeypat
     with pytest.raises(report.ReportError, match="must hold one line"):
         report.update_readme(readme, "tiny")
     assert readme.read_text() == "no markers"
-    readme.write_text(f"{report.BEGIN}\n{report.END}\n")
+    readme.write_text(f"{BEGIN}\n{END}\n")
     monkeypatch.setenv("ACE_RUNS", str(finished / "empty"))
     with pytest.raises(report.ReportError, match="run it first"):
         report.update_readme(readme, "tiny")
@@ -91,6 +110,27 @@ def test_readme_block_counts_the_verdicts_once_the_report_has_run(finished: Path
     runs.write_json(folder / "manifest.json", MANIFEST)
     runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
     assert "15 not run" in report.readme_block("tiny")
+
+
+def test_publish_keeps_results_as_data_with_and_without_a_ledger(finished: Path) -> None:
+    (finished / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    (data,) = report.publish("tiny", finished)
+    assert runs.read_json(data)["models"][-1]["run"] == "08_train_rl_stage-math_32k"
+    folder = finished / "tiny/11_report"
+    runs.write_json(folder / "claims.json", {"counts": {"reproduced": 3}})
+    for name in ("road.png", "effects.png", "manifest.json"):
+        runs.write_json(folder / name, MANIFEST)
+    runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
+    written = [path.name for path in report.publish("tiny", finished)]
+    assert written == ["results.json", "claims.json", "road.png", "effects.png"]
+    assert "3 reproduced" in (finished / "README.md").read_text()
+
+
+def test_the_readme_has_a_place_for_both_profiles() -> None:
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    for profile in ("tiny", "laptop"):
+        for marker in (report.BEGIN, report.END):
+            assert text.count(marker.format(profile=profile)) == 1
 
 
 def test_page_shows_every_claim_with_paper_ours_rule_and_verdict(finished: Path) -> None:
