@@ -9,6 +9,7 @@ order, so that results do not depend on the number of cores or on timing.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,6 +49,42 @@ def run_parts(
     parameter is the sum over the functions in their order, whichever thread is done first.
     """
     return list(_Parts.apply(functions, *parameters))
+
+
+def split_rows(model: torch.nn.Module) -> None:
+    """Make a model with TRL's fused head take the rows of a training batch in parts.
+
+    Call it after the trainer is made, which is what adds the head. The outputs are those that
+    SFTTrainer reads; other calls (sampling, evaluation) pass through unchanged.
+    """
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    whole = model.forward
+    parameters = list(model.parameters())
+
+    def forward(*args: Any, **inputs: Any) -> Any:
+        if not (torch.is_grad_enabled() and inputs.get("fused_lm_head")):
+            return whole(*args, **inputs)
+        rows = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        rest = {k: v for k, v in inputs.items() if k not in rows}
+        split = [value.tensor_split(NUM_PARTS) for value in rows.values()]
+        parts = [dict(zip(rows, values, strict=True)) for values in zip(*split, strict=True)]
+
+        def call(part: dict[str, Tensor]) -> Tensor:
+            output = whole(**part, **rest)
+            is_top1 = output.is_top1.to(output.log_probs.dtype)
+            return torch.stack((output.log_probs, output.entropy, is_top1))
+
+        functions = [partial(call, part) for part in parts if len(part["input_ids"])]
+        log_probs, entropy, is_top1 = torch.cat(run_parts(functions, parameters), dim=1)
+        return FusedCausalLMOutput(
+            log_probs=log_probs,
+            entropy=entropy,
+            is_top1=is_top1.bool(),
+            label_mask=inputs["labels"][:, 1:] != -100,
+        )
+
+    model.forward = forward
 
 
 class _Parts(torch.autograd.Function):

@@ -167,6 +167,8 @@ def _build_trainer(
     from transformers import PrinterCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
+    from ace_lib import parallel
+
     lengths = [len(row["input_ids"]) for row in rows]
     order = write_schedule(lengths, job.batch_size, job.num_train_epochs, job.seed)
     num_steps = -(-len(order) // job.batch_size)
@@ -178,6 +180,8 @@ def _build_trainer(
         callbacks=[_make_callback(job, tokenizer, num_steps, progress)],
     )
     trainer.remove_callback(PrinterCallback)
+    if parallel.is_small(trainer.model):
+        parallel.split_rows(trainer.model)
     return trainer
 
 

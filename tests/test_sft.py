@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro import make_tokenizer, save_micro
+from micro import make_model, make_tokenizer, save_micro
 
 from ace_lib import problems, sft, training
 from ace_lib.sft import SFTJob
@@ -102,6 +102,33 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(job, tmp_path, monkeypatch
     sft.train(cut, silent)
     want, got = weights(f"{job.output}/model"), weights(f"{cut.output}/model")
     assert all(torch.equal(want[name], got[name]) for name in want)
+
+
+def test_rows_in_parts_have_the_same_outputs_and_gradients():
+    from trl.trainer.utils import add_fused_lm_head
+
+    from ace_lib import parallel
+
+    model = make_model().train()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    ids = torch.randint(3, 200, (5, 12))
+    mask = torch.ones_like(ids)
+    mask[2, 9:] = 0
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :4] = -100
+
+    def run():
+        model.zero_grad()
+        output = model(input_ids=ids, labels=labels, attention_mask=mask, fused_lm_head=True)
+        (output.log_probs.sum() / 10).backward()
+        return output, [p.grad.clone() for p in model.parameters()]
+
+    whole, want = run()
+    parallel.split_rows(model)
+    parts, got = run()
+    for name in ("log_probs", "entropy", "is_top1", "label_mask"):
+        torch.testing.assert_close(parts[name], whole[name])
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
 
 
 def test_nothing_left_is_an_error(job):
