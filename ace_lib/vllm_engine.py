@@ -1,11 +1,14 @@
-"""Sampling with vLLM behind `sampling.sample`; imported only where a profile says `engine: vllm`.
+"""Sampling with vLLM behind `sampling.sample`, for a profile that says `engine: vllm`.
 
-One engine lives in a process, for its memory comes back with the process only: run it in the child
-of `ace_lib.launch`. Versions that belong together are in the locks.
+Every call has a process of its own: an engine gives its memory back only with its process, and a
+second engine in one process hangs on a CPU. Versions that belong together are in the locks.
 """
 
+import importlib.util
+import multiprocessing
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ace_lib import AceError
@@ -18,8 +21,6 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
-
-_engine: dict[str, object] = {}
 
 
 class VLLMMissing(AceError):
@@ -40,41 +41,36 @@ def sample(
     Raises:
         VLLMMissing: vLLM is not installed.
     """
+    if importlib.util.find_spec("vllm") is None:
+        raise VLLMMissing(
+            "engine: vllm needs vLLM, which `make env GPU=1` installs; or set engine: transformers"
+        )
+    options = {"n": num_samples, "max_tokens": max_new_tokens, "temperature": temperature,
+               "top_p": top_p}  # fmt: skip
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_sample, str(model_path), list(prompts), options, seed).result()
+
+
+def _sample(model_path: str, prompts: list[str], options: dict, seed: int) -> list[list[Sample]]:
+    """Make an engine and sample; runs in a process of its own."""
     import torch
 
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
-        for name, value in CPU_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-    try:
-        from vllm import SamplingParams
-    except ImportError as error:
-        raise VLLMMissing(
-            "engine: vllm needs vLLM, which `make env GPU=1` installs; or set engine: transformers"
-        ) from error
-    engine = _load(str(model_path), on_gpu)
-    options = SamplingParams(
-        n=num_samples, temperature=temperature, top_p=top_p, top_k=0, max_tokens=max_new_tokens,
-        seed=seed, logprobs=0, skip_special_tokens=False,
-    )  # fmt: skip
-    outputs = engine.generate(list(prompts), options, use_tqdm=False)
+        os.environ.update(CPU_ENVIRONMENT)
+    from vllm import LLM, SamplingParams
+
+    # The seed is the engine's: on a CPU vLLM draws wrongly with seeds of single requests.
+    engine = LLM(
+        model_path,
+        seed=seed,
+        dtype="bfloat16" if on_gpu else "float32",
+        enforce_eager=not on_gpu,
+        logprobs_mode="processed_logprobs",
+    )
+    parameters = SamplingParams(**options, top_k=0, logprobs=0, skip_special_tokens=False)
+    outputs = engine.generate(prompts, parameters, use_tqdm=False)
     return [[_to_sample(completion) for completion in output.outputs] for output in outputs]
-
-
-def _load(model_path: str, on_gpu: bool) -> object:
-    """The engine of this process, made anew when the model changes."""
-    from vllm import LLM
-
-    if model_path not in _engine:
-        _engine.clear()
-        dtype = "bfloat16" if on_gpu else "float32"
-        _engine[model_path] = LLM(
-            model_path,
-            dtype=dtype,
-            enforce_eager=not on_gpu,
-            logprobs_mode="processed_logprobs",
-        )
-    return _engine[model_path]
 
 
 def _to_sample(completion: object) -> Sample:

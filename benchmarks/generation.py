@@ -10,6 +10,7 @@ machine hits all alike: trust the ratios more than the tokens per second.
 
 import argparse
 import importlib.util
+import os
 import random
 import statistics
 import time
@@ -20,6 +21,7 @@ import torch
 
 from ace_lib import models, parallel, sampling, tinyworld
 from ace_lib.prompts import render_prompt
+from ace_lib.vllm_engine import CPU_ENVIRONMENT
 
 TEMPERATURE = 0.9
 
@@ -74,7 +76,8 @@ def tight_loop(num_parts: int) -> Callable[..., int]:
     return run
 
 
-def vllm_engine(path: Path) -> Callable[..., int]:
+def make_vllm(path: Path) -> Callable[..., int]:
+    os.environ.update(CPU_ENVIRONMENT)
     from vllm import LLM, SamplingParams
 
     engine = LLM(str(path), enforce_eager=True, dtype="float32", max_model_len=512)
@@ -107,7 +110,7 @@ def main() -> None:
         "the kit's loop, two threads": tight_loop(2),
     }
     if importlib.util.find_spec("vllm"):
-        ways["vLLM"] = vllm_engine(path)
+        ways["vLLM"] = make_vllm(path)
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(options.repeats + 1):
         for name, way in ways.items():
