@@ -127,7 +127,7 @@ def _publish(step: Step, output: Path) -> None:
     """Move the executed notebook into its run and write its page."""
     notebook = step.folder / f"{step.name}.ipynb"
     os.replace(output, notebook)
-    output.parent.rmdir()
+    shutil.rmtree(output.parent)  # a killed run may have left its notebook there
     pages.write_html(notebook)
 
 

@@ -120,6 +120,14 @@ def test_interrupted_means_resumed(kit):
     assert not (kit.runs / "mini" / ".executing").exists()
 
 
+def test_what_a_killed_run_left_does_not_stop_the_next(kit):
+    left = kit.runs / "mini" / ".executing" / "02_train_stage-first.ipynb"
+    left.parent.mkdir(parents=True)
+    left.write_text("{}")
+    assert pipeline.run_profile("mini", only="01_make_number") == ["01_make_number"]
+    assert not left.parent.exists()
+
+
 def test_a_disk_that_fills_up_leaves_nothing_complete(kit, monkeypatch):
     def full(notebook):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(notebook))
