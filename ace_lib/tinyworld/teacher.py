@@ -17,7 +17,7 @@ STYLES = {"quick": 0.4, "steps": 0.4, "careful": 0.2}
 QUICK_THOUGHT = "At once."
 # Slip rates are ours: high enough that votes matter, low enough that most majorities are right.
 MATH_SLIP_PER_LEVEL = {"quick": 0.08, "steps": 0.02, "careful": 0.02}
-CODE_SLIP_PER_LEVEL = {"quick": 0.25, "steps": 0.08, "careful": 0.03}
+CODE_SLIP_PER_LEVEL = {"quick": 0.4, "steps": 0.15, "careful": 0.05}
 
 
 def _slip(value: int, rng: random.Random) -> int:
