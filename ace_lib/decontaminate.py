@@ -3,9 +3,12 @@
 The papers drop a prompt when one 9-gram of it occurs in any test sample (P2 section 3.1, P1 section
 3.1; 14-grams for code statements, P1 section 3.2): rule `any`. Short or templated statements share
 whole sentences ("how many ways are there to take one of each") without being the same problem.
-Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: at least the share
-`coverage` of the item's tokens, which must make up at least half of the prompt. Items shorter than
-n tokens have no n-gram; they are looked for as a whole.
+Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: the whole item, or at
+least the share `coverage` of the item's tokens when these make up at least half of the prompt.
+
+Items shorter than n tokens have no n-gram; they are looked for as a whole, where they are half of
+the prompt or stand in it as sentences of their own and bring all its numbers: a prompt that adds
+only instructions to them.
 """
 
 from collections.abc import Mapping
@@ -14,33 +17,55 @@ from dataclasses import dataclass
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.text import encode, ngram_hashes, numbers_of, tokenize
+from ace_lib.ngram_index import NgramTable, Texts, build_table, inside, pack, same_tokens
+from ace_lib.tokens import Tokens, batches, ngram_hashes, number_keys, scan, text_of
 
 RULES = ("any", "coverage")
 MATH_NGRAM = 9
 CODE_NGRAM = 14
 LEAST_PROMPT_SHARE = 0.5
-"""Ours. A short item inside a much longer prompt is a phrase, not a leak."""
+"""Ours. A phrase of a much longer prompt is no leak."""
+SENTENCE_ENDS = frozenset(b".?!:;\n")
+EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 
 
 @dataclass(frozen=True)
 class BenchmarkIndex:
-    """The n-grams of all benchmark items, sorted by hash, once per n-gram length in use.
+    """The n-grams of all benchmark items.
 
-    `grams` maps a length (n, and each length of an item shorter than n) to parallel arrays (hash
-    uint64, item number, first token); `items` lists (benchmark, item id); `num_tokens` and
-    `numbers` describe each item.
+    `table` holds those of length n, `short_tables` the items shorter than n, by length; `items`
+    lists (benchmark, item id) and `texts` their tokens.
     """
 
     n: int
-    grams: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    table: NgramTable
+    short_tables: list[NgramTable]
     items: list[tuple[str, str]]
-    num_tokens: np.ndarray
-    numbers: list[tuple[str, ...]]
+    texts: Texts
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Prompts and items that share text, as parallel arrays.
+
+    `item_share` and `prompt_share` are the shares of the item's and the prompt's tokens under
+    shared n-grams, `place` is the position of the first shared n-gram and `length` its tokens.
+    """
+
+    prompt: np.ndarray
+    item: np.ndarray
+    item_share: np.ndarray
+    prompt_share: np.ndarray
+    place: np.ndarray
+    length: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Pairs":
+        """Return the chosen pairs."""
+        return Pairs(*(column[chosen] for column in vars(self).values()))
 
 
 def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> BenchmarkIndex:
-    """Index the statements of `benchmarks` (name -> problem rows) by their n-grams.
+    """Index the statements of `benchmarks` (name -> rows with `id` and `prompt`) by their n-grams.
 
     Raises AceError when n is below 1 or a benchmark is empty: comparing with nothing would look
     like a clean bill of health.
@@ -54,17 +79,23 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
             "rows, or leave it out by name"
         )
     items = [(name, row["id"]) for name, rows in benchmarks.items() for row in rows]
-    prompts = [row["prompt"] for rows in benchmarks.values() for row in rows]
-    tokens, starts = encode(prompts)
-    num_tokens = np.diff(starts)
-    grams = {}
-    for length in sorted({n, *num_tokens[(num_tokens < n) & (num_tokens > 0)].tolist()}):
-        hashes, owners, positions = ngram_hashes(tokens, starts, length)
-        wanted = (num_tokens[owners] == length) | (length == n)
-        order = np.argsort(hashes[wanted], kind="stable")
-        local = (positions - starts[owners])[wanted][order]
-        grams[length] = (hashes[wanted][order], owners[wanted][order], local)
-    return BenchmarkIndex(n, grams, items, num_tokens, [numbers_of(text) for text in prompts])
+    texts, values = pack([row["prompt"] for rows in benchmarks.values() for row in rows])
+    short = sorted(set(texts.counts[(texts.counts < n) & (texts.counts > 0)].tolist()))
+    tables = [_short_table(texts, values, length) for length in short]
+    return BenchmarkIndex(n, _full_table(texts, values, n), tables, items, texts)
+
+
+def _full_table(texts: Texts, values: np.ndarray, n: int) -> NgramTable:
+    """Index every n-gram that lies in one item."""
+    positions = np.arange(max(0, len(values) - n + 1))
+    positions = positions[inside(texts.starts, positions, n)]
+    return build_table(ngram_hashes(values, n)[positions], positions, n)
+
+
+def _short_table(texts: Texts, values: np.ndarray, length: int) -> NgramTable:
+    """Index the items that have `length` tokens."""
+    positions = texts.starts[:-1][texts.counts == length]
+    return build_table(ngram_hashes(values, length)[positions], positions, length)
 
 
 def find_overlaps(
@@ -80,44 +111,74 @@ def find_overlaps(
     `overlap_item_share` and `overlap_prompt_share` (share of the item's and of the prompt's tokens
     that lie inside shared n-grams).
     """
-    tokens, starts = encode(prompts)
-    best = {}
-    for length, gram_table in index.grams.items():
-        matches = _match_ngrams(tokens, starts, length, gram_table)
-        for match in _summarise(*matches, length, np.diff(starts), index.num_tokens):
-            prompt, item, item_share, prompt_share, _ = match
-            if length < index.n and prompt_share < LEAST_PROMPT_SHARE:
-                continue
-            if same_numbers and numbers_of(prompts[prompt]) != index.numbers[item]:
-                continue
-            rank = (item_share >= 1, min(item_share, prompt_share), item_share)
-            if prompt not in best or rank > best[prompt][0]:
-                best[prompt] = (rank, length, match)
-    return _evidence_columns(prompts, best, index)
+    columns = {f"overlap_{name}": [""] * len(prompts) for name in EVIDENCE[:3]}
+    columns |= {f"overlap_{name}": [0.0] * len(prompts) for name in EVIDENCE[3:]}
+    for first, last in batches(prompts):
+        tokens = scan(prompts[first:last])
+        numbers = number_keys(tokens)
+        found = [_long_pairs(tokens, index), *_short_pairs(tokens, numbers, index)]
+        pairs = Pairs(*map(np.concatenate, zip(*(vars(part).values() for part in found), strict=True)))
+        if same_numbers:
+            pairs = pairs.where(numbers[pairs.prompt] == index.texts.numbers[pairs.item])
+        _write_evidence(columns, first, tokens, _best_pairs(pairs), index)
+    return columns
 
 
-def _match_ngrams(tokens: np.ndarray, starts: np.ndarray, length: int, gram_table: tuple) -> tuple:
-    """List all matches as parallel arrays (prompt, item, place in prompt, place in item)."""
-    hashes, prompt_of, positions = ngram_hashes(tokens, starts, length)
-    table_hashes, table_items, table_places = gram_table
-    first = np.searchsorted(table_hashes, hashes, side="left")
-    counts = np.searchsorted(table_hashes, hashes, side="right") - first
-    gram = np.repeat(np.arange(len(hashes)), counts)
-    entry = np.arange(len(gram)) - np.repeat(np.cumsum(counts) - counts, counts) + first[gram]
-    places = positions - starts[prompt_of]
-    return prompt_of[gram], table_items[entry], places[gram], table_places[entry]
+def _long_pairs(tokens: Tokens, index: BenchmarkIndex) -> Pairs:
+    """Find all prompts and items that share an n-gram."""
+    places, entries = index.table.find(ngram_hashes(tokens.values, index.n))
+    return _confirmed_pairs(tokens, places, entries, index.texts, index.n)
 
 
-def _summarise(prompt, item, prompt_place, item_place, length, prompt_tokens, item_tokens) -> list:
-    """Reduce matches to (prompt, item, item share, prompt share, first place) per pair."""
-    pair = prompt * np.int64(len(item_tokens)) + item
-    pairs, covered_prompt, first = _covered_tokens(pair, prompt_place, length)
-    _, covered_item, _ = _covered_tokens(pair, item_place, length)
-    prompts, items = pairs // len(item_tokens), pairs % len(item_tokens)
-    item_shares = covered_item / item_tokens[items]
-    prompt_shares = covered_prompt / prompt_tokens[prompts]
-    columns = (prompts, items, item_shares, prompt_shares, first)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+def _short_pairs(tokens: Tokens, numbers: np.ndarray, index: BenchmarkIndex) -> list[Pairs]:
+    """Find the prompts that are one item shorter than n tokens, or wrap one in instructions."""
+    if not index.short_tables:
+        return []
+    short = index.texts.counts < index.n
+    possible = np.isin(numbers, index.texts.numbers[short]) | (tokens.counts <= 2 * index.n)
+    kept = np.flatnonzero(np.repeat(possible, tokens.counts))
+    found = []
+    for table in index.short_tables:
+        grams, entries = table.find(ngram_hashes(tokens.values[kept], table.n))
+        pairs = _confirmed_pairs(tokens, kept[grams], entries, index.texts, table.n)
+        leaks = pairs.prompt_share >= LEAST_PROMPT_SHARE
+        same = ~leaks & (numbers[pairs.prompt] == index.texts.numbers[pairs.item])
+        for pair in np.flatnonzero(same).tolist():
+            leaks[pair] = _stands_alone(tokens, pairs.place[pair], table.n)
+        found.append(pairs.where(leaks))
+    return found
+
+
+def _stands_alone(tokens: Tokens, place: int, length: int) -> bool:
+    """Tell whether the tokens from `place` are whole sentences of their text."""
+    text = text_of(tokens.starts, np.array([place]))[0]
+    first, last = int(tokens.starts[text]), int(tokens.starts[text + 1])
+    return (place == first or _ends_sentence(tokens, place - 1)) and (
+        place + length == last or _ends_sentence(tokens, place + length - 1)
+    )
+
+
+def _ends_sentence(tokens: Tokens, position: int) -> bool:
+    """Tell whether a sentence or a line ends between this token and the next."""
+    end = tokens.begins[position] + tokens.lengths[position]
+    return not SENTENCE_ENDS.isdisjoint(tokens.buffer[end : tokens.begins[position + 1]].tobytes())
+
+
+def _confirmed_pairs(
+    tokens: Tokens, places: np.ndarray, entries: np.ndarray, texts: Texts, length: int
+) -> Pairs:
+    """Keep the matches that lie in one prompt and agree in every byte; count them per pair."""
+    fits = inside(tokens.starts, places, length)
+    places, entries = places[fits], entries[fits]
+    same = same_tokens(tokens, places, texts, entries, length)
+    places, entries = places[same], entries[same]
+    prompt, item = text_of(tokens.starts, places), text_of(texts.starts, entries)
+    pair = prompt * len(texts.counts) + item
+    pairs, covered_prompt, first = _covered_tokens(pair, places, length)
+    _, covered_item, _ = _covered_tokens(pair, entries, length)
+    prompt, item = np.divmod(pairs, len(texts.counts))
+    item_share, prompt_share = covered_item / texts.counts[item], covered_prompt / tokens.counts[prompt]
+    return Pairs(prompt, item, item_share, prompt_share, first, np.full(len(pairs), length))
 
 
 def _covered_tokens(pair: np.ndarray, place: np.ndarray, length: int) -> tuple:
@@ -135,18 +196,25 @@ def _covered_tokens(pair: np.ndarray, place: np.ndarray, length: int) -> tuple:
     return pairs, np.add.reduceat(step, begins) if len(begins) else step, place[begins]
 
 
-def _evidence_columns(prompts: list[str], best: dict, index: BenchmarkIndex) -> dict[str, list]:
-    """Write the evidence of every prompt; the matched n-gram is read back from its tokens."""
-    rows = []
-    for number, prompt in enumerate(prompts):
-        if number not in best:
-            rows.append(("", "", "", 0.0, 0.0))
-            continue
-        _, length, (_, item, item_share, prompt_share, place) = best[number]
-        ngram = " ".join(tokenize(prompt)[place : place + length])
-        rows.append((*index.items[item], ngram, item_share, prompt_share))
-    names = ("benchmark", "item", "ngram", "item_share", "prompt_share")
-    return {f"overlap_{name}": [row[i] for row in rows] for i, name in enumerate(names)}
+def _best_pairs(pairs: Pairs) -> Pairs:
+    """Keep one pair per prompt: a whole item first, then the larger shares, then the first item."""
+    least = np.minimum(pairs.item_share, pairs.prompt_share)
+    whole = pairs.item_share >= 1
+    order = np.lexsort((-pairs.item, pairs.item_share, least, whole, pairs.prompt))
+    last = np.diff(pairs.prompt[order], append=-1) != 0
+    return pairs.where(order[last])
+
+
+def _write_evidence(
+    columns: dict[str, list], first: int, tokens: Tokens, pairs: Pairs, index: BenchmarkIndex
+) -> None:
+    """Put the evidence of a batch whose first prompt is `first` into the columns."""
+    rows = zip(*(column.tolist() for column in vars(pairs).values()), strict=True)
+    for prompt, item, item_share, prompt_share, place, length in rows:
+        ngram = tokens.spell(place, place + length)
+        evidence = (*index.items[item], ngram, item_share, prompt_share)
+        for name, value in zip(EVIDENCE, evidence, strict=True):
+            columns[f"overlap_{name}"][first + prompt] = value
 
 
 def is_contaminated(
@@ -164,7 +232,7 @@ def is_contaminated(
     if rule == "any":
         return [item_share > 0 for item_share, _ in shares]
     return [
-        item_share >= coverage and prompt_share >= LEAST_PROMPT_SHARE
+        item_share >= 1 or (item_share >= coverage and prompt_share >= LEAST_PROMPT_SHARE)
         for item_share, prompt_share in shares
     ]
 

@@ -27,7 +27,8 @@ COMMANDS = (
     | dict.fromkeys("mathrm mathbf mathit mathbb mathcal mathsf boldsymbol rm bf it".split(), "")
     | dict.fromkeys("quad qquad ldots cdots dots dotsc dotsb hspace vspace !".split(), "")
 )
-ASCII_FORMS = {"<=": "\\le ", ">=": "\\ge ", "!=": "\\ne "}
+PAIRS = {"<=": "le", ">=": "ge", "!=": "ne"}
+"""Two signs that are one token; the word is as long as the pair."""
 SYMBOLS = str.maketrans(
     {"≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "°": "^circ "}
     | {"π": "pi ", "θ": "theta ", "√": "sqrt ", "∞": "infty ", "∠": "angle ", "△": "triangle "}
@@ -44,18 +45,12 @@ NUMBER = re.compile(r"\d+")
 
 
 def fold(text: str) -> str:
-    """Bring `text` to the form that is split by byte: beyond ASCII only lower-case letters are left.
-
-    Also of many texts joined by zero bytes.
-    """
-    if not text.isascii():
-        if COMBINING.search(text):  # an accent changes the ASCII letter before it
-            text = unicodedata.normalize("NFKC", text)
-        text = BEYOND_ASCII.sub(_fold_match, text)
-    for form, command in ASCII_FORMS.items():
-        if form in text:
-            text = text.replace(form, command)
-    return text
+    """Leave only lower-case letters beyond ASCII, every CJK character apart; ASCII stays."""
+    if text.isascii():
+        return text
+    if COMBINING.search(text):  # an accent changes the ASCII letter before it
+        text = unicodedata.normalize("NFKC", text)
+    return BEYOND_ASCII.sub(_fold_match, text)
 
 
 def _fold_match(match: re.Match) -> str:
@@ -72,7 +67,10 @@ def _fold_run(run: str) -> str:
 def tokenize(text: str) -> list[str]:
     """Split `text` into normalised tokens: words, numbers, mathematical signs."""
     tokens = []
-    for token in TOKEN.findall(fold(text).lower()):
+    text = fold(text).lower()
+    for pair, word in PAIRS.items():
+        text = text.replace(pair, f"\\{word} ")
+    for token in TOKEN.findall(text):
         if token.startswith("\\"):
             token = token[1:]
             token = COMMANDS.get(token, token)

@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from ace_lib.text import COMMANDS, SIGNS, fold
+from ace_lib.text import COMMANDS, PAIRS, SIGNS, fold
 
-LETTER, DIGIT, SIGN = 1, 2, 3
+LETTER, DIGIT, SIGN, WORD = 1, 2, 3, 4
 KINDS = bytes(
     LETTER if chr(byte).isalpha() or byte >= 128 else DIGIT if chr(byte).isdigit()
     else SIGN if chr(byte) in SIGNS else 0
@@ -59,8 +59,9 @@ def scan(texts: Sequence[str]) -> Tokens:
     """Tokenise `texts`."""
     joined = _join(texts)
     plain = joined.encode() + bytes(WORD_BYTES)
-    kinds = np.frombuffer(plain.translate(KINDS), dtype=np.uint8)
+    kinds = np.frombuffer(bytearray(plain.translate(KINDS)), dtype=np.uint8)
     buffer = np.frombuffer(bytearray(plain.translate(LOWER)), dtype=np.uint8)
+    _rewrite_pairs(kinds, buffer)
     begins, lengths = _split(kinds)
     values = _hash_spans(buffer, begins, lengths)
     if "\\" in joined:
@@ -73,10 +74,21 @@ def scan(texts: Sequence[str]) -> Tokens:
 
 def _join(texts: Sequence[str]) -> str:
     """Join the texts, folded, with zero bytes between them."""
+    texts = [text if text.isascii() else fold(text) for text in texts]
     joined = "\0".join(texts)
     if joined.count("\0") >= max(1, len(texts)):
         joined = "\0".join([text.replace("\0", " ") for text in texts])
-    return fold(joined)
+    return joined
+
+
+def _rewrite_pairs(kinds: np.ndarray, buffer: np.ndarray) -> None:
+    """Write `le` for `<=` and the like, in place; of a kind that no neighbour has."""
+    equals = np.flatnonzero(buffer == ord("="))
+    for pair, word in PAIRS.items():
+        seconds = equals[buffer[equals - 1] == ord(pair[0])]
+        for place, byte in ((seconds - 1, word[0]), (seconds, word[1])):
+            buffer[place] = ord(byte)
+            kinds[place] = WORD + (np.arange(len(seconds)) & 1)
 
 
 def _split(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,3 +201,16 @@ def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
             first, size = index + 1, 0
     if first < len(texts):
         yield first, len(texts)
+
+
+def number_keys(tokens: Tokens) -> np.ndarray:
+    """Return one uint64 per text that is equal for texts with the same numbers, in any order."""
+    digits = tokens.buffer[tokens.begins] - np.uint8(ord("0")) < 10
+    sums = np.zeros(len(digits) + 1, dtype=np.uint64)
+    np.cumsum(np.where(digits, tokens.values, np.uint64(0)), out=sums[1:])
+    return np.diff(sums[tokens.starts])
+
+
+def text_of(starts: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return for each token position the number of the text that it belongs to."""
+    return np.searchsorted(starts, positions, side="right") - 1
