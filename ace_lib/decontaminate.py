@@ -117,7 +117,8 @@ def find_overlaps(
         tokens = scan(prompts[first:last])
         numbers = number_keys(tokens)
         found = [_long_pairs(tokens, index), *_short_pairs(tokens, numbers, index)]
-        pairs = Pairs(*map(np.concatenate, zip(*(vars(part).values() for part in found), strict=True)))
+        columns_of_found = zip(*(vars(part).values() for part in found), strict=True)
+        pairs = Pairs(*map(np.concatenate, columns_of_found))
         if same_numbers:
             pairs = pairs.where(numbers[pairs.prompt] == index.texts.numbers[pairs.item])
         _write_evidence(columns, first, tokens, _best_pairs(pairs), index)
@@ -177,7 +178,8 @@ def _confirmed_pairs(
     pairs, covered_prompt, first = _covered_tokens(pair, places, length)
     _, covered_item, _ = _covered_tokens(pair, entries, length)
     prompt, item = np.divmod(pairs, len(texts.counts))
-    item_share, prompt_share = covered_item / texts.counts[item], covered_prompt / tokens.counts[prompt]
+    item_share = covered_item / texts.counts[item]
+    prompt_share = covered_prompt / tokens.counts[prompt]
     return Pairs(prompt, item, item_share, prompt_share, first, np.full(len(pairs), length))
 
 

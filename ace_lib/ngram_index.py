@@ -1,8 +1,7 @@
 """A table of benchmark n-grams, and the search of many prompts in it.
 
-A hash only proposes a match: `NgramIndex.find` compares the bytes of all n tokens before it reports
-one. The index takes about 20 bytes per n-gram: 16 for the table (hash, token, its place in the text)
-and the normalised text itself.
+A hash only proposes a match; `same_tokens` then compares the bytes of all n tokens. The index takes
+16 bytes per n-gram (hash, token, its place in the text) and the normalised text itself.
 """
 
 from collections.abc import Sequence
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ace_lib import AceError
 from ace_lib.tokens import (
     MASKS,
     WORD_BYTES,
     Tokens,
     batches,
-    ngram_hashes,
     number_keys,
     scan,
     text_of,
@@ -43,6 +42,11 @@ class Texts:
     def counts(self) -> np.ndarray:
         """Number of tokens of each text."""
         return np.diff(self.starts)
+
+    def spell(self, text: int) -> bytes:
+        """Return the tokens of one text, a space after each."""
+        first, last = self.begins[self.starts[text : text + 2]].tolist()
+        return self.buffer[first:last].tobytes()
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,23 @@ def _shift(seen: np.ndarray) -> np.uint64:
 
 
 def pack(prompts: Sequence[str]) -> tuple[Texts, np.ndarray]:
-    """Tokenise `prompts` for keeping; return their texts and the hashes of all their tokens."""
-    buffers, sizes, numbers, values = [], [], [], []
-    starts = [np.zeros(1, dtype=np.int64)]
+    """Tokenise `prompts` for keeping; return their texts and the hashes of all their tokens.
+
+    Raises AceError for more than 4 GB of tokens, which 32-bit positions cannot reach.
+    """
+    numbers, values = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.uint64)]
+    buffers, sizes, starts = [], [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
     for first, last in batches(prompts):
         tokens = scan(prompts[first:last])
         buffers.append(_spaced(tokens))
-        sizes.append((tokens.lengths + 1).astype(np.uint32))
+        sizes.append(tokens.lengths + 1)
         numbers.append(number_keys(tokens))
         values.append(tokens.values)
         starts.append(tokens.starts[1:] + starts[-1][-1])
-    ends = np.cumsum(np.concatenate(sizes), dtype=np.uint32)
-    begins = np.concatenate([np.zeros(1, dtype=np.uint32), ends])
     buffer = np.concatenate([*buffers, np.zeros(WORD_BYTES, dtype=np.uint8)])
+    if len(buffer) > np.iinfo(np.uint32).max:
+        raise AceError(f"{len(buffer) / 1e9:.1f} GB of tokens; compare at most 4 GB at once")
+    begins = np.cumsum(np.concatenate(sizes), dtype=np.uint32)
     texts = Texts(buffer, begins, np.concatenate(starts), np.concatenate(numbers))
     return texts, np.concatenate(values)
 

@@ -40,8 +40,7 @@ CJK_CHARACTER = re.compile(f"[{CJK}]")
 COMBINING = re.compile("[\u0300-\u036f]")
 BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 FOREIGN_PUNCTUATION = re.compile(r"[^\x00-\x7f\w]")
-TOKEN = re.compile(rf"\\?(?:[a-z\x80-\U0010ffff]+|!)|\d+|[{re.escape(SIGNS)}]")
-NUMBER = re.compile(r"\d+")
+TOKEN = re.compile(rf"\\?(?:[a-z\x80-\U0010ffff]+|!)|[0-9]+|[{re.escape(SIGNS)}]")
 
 
 def fold(text: str) -> str:

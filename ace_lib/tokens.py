@@ -51,8 +51,9 @@ class Tokens:
 
     def spell(self, first: int, last: int) -> str:
         """Write the tokens from `first` to before `last`, with single spaces."""
-        spans = zip(self.begins[first:last].tolist(), self.lengths[first:last].tolist())
-        return b" ".join(self.buffer[a : a + size].tobytes() for a, size in spans).decode()
+        begins = self.begins[first:last]
+        spans = zip(begins.tolist(), (begins + self.lengths[first:last]).tolist(), strict=True)
+        return b" ".join(self.buffer[begin:end].tobytes() for begin, end in spans).decode()
 
 
 def scan(texts: Sequence[str]) -> Tokens:
@@ -82,13 +83,16 @@ def _join(texts: Sequence[str]) -> str:
 
 
 def _rewrite_pairs(kinds: np.ndarray, buffer: np.ndarray) -> None:
-    """Write `le` for `<=` and the like, in place; of a kind that no neighbour has."""
+    """Write `le` for `<=` and the like, in place.
+
+    Each gets a kind that no neighbour has: letters have another, and so has a pair two bytes on.
+    """
     equals = np.flatnonzero(buffer == ord("="))
     for pair, word in PAIRS.items():
         seconds = equals[buffer[equals - 1] == ord(pair[0])]
         for place, byte in ((seconds - 1, word[0]), (seconds, word[1])):
             buffer[place] = ord(byte)
-            kinds[place] = WORD + (np.arange(len(seconds)) & 1)
+            kinds[place] = WORD + (seconds >> 1 & 1)
 
 
 def _split(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -123,15 +123,6 @@ def covered(item: list[str], tokens: list[str]) -> float:
     return len(marked) / len(tokens)
 
 
-def test_ngram_hashes_stay_inside_one_text() -> None:
-    tokens, starts = text.encode(["a b c", "", "d", "a b c d"])
-    hashes, owners, positions = text.ngram_hashes(tokens, starts, 3)
-    assert owners.tolist() == [0, 3, 3]
-    assert positions.tolist() == [0, 4, 5]
-    assert hashes[0] == hashes[1] != hashes[2]
-    assert len(np.unique(text.ngram_hashes(*text.encode(["a b b a"]), 2)[0])) == 3
-
-
 def test_batches_of_both_domains_keep_their_rows_apart() -> None:
     code = "Write a function that returns the sum of the squares of all even numbers in a list xs."
     indexes = {
