@@ -7,8 +7,8 @@ Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: the w
 least the share `coverage` of the item's tokens when these make up at least half of the prompt.
 
 Items shorter than n tokens have no n-gram; they are looked for as a whole, where they are half of
-the prompt or stand in it as sentences of their own and bring all its numbers: a prompt that adds
-only instructions to them.
+the prompt, or begin a sentence of it and bring all its numbers: a prompt that adds only
+instructions to them.
 """
 
 from collections.abc import Mapping
@@ -25,6 +25,8 @@ MATH_NGRAM = 9
 CODE_NGRAM = 14
 LEAST_PROMPT_SHARE = 0.5
 """Ours. A phrase of a much longer prompt is no leak."""
+LEAST_SENTENCE = 3
+"""Ours. "Find x" begins a sentence of many innocent prompts."""
 SENTENCE_ENDS = frozenset(b".?!:;\n")
 EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 
@@ -144,25 +146,18 @@ def _short_pairs(tokens: Tokens, numbers: np.ndarray, index: BenchmarkIndex) -> 
         pairs = _confirmed_pairs(tokens, kept[grams], entries, index.texts, table.n)
         leaks = pairs.prompt_share >= LEAST_PROMPT_SHARE
         same = ~leaks & (numbers[pairs.prompt] == index.texts.numbers[pairs.item])
-        for pair in np.flatnonzero(same).tolist():
-            leaks[pair] = _stands_alone(tokens, pairs.place[pair], table.n)
+        if table.n >= LEAST_SENTENCE:
+            leaks[same] = [_begins_sentence(tokens, place) for place in pairs.place[same].tolist()]
         found.append(pairs.where(leaks))
     return found
 
 
-def _stands_alone(tokens: Tokens, place: int, length: int) -> bool:
-    """Tell whether the tokens from `place` are whole sentences of their text."""
-    text = text_of(tokens.starts, np.array([place]))[0]
-    first, last = int(tokens.starts[text]), int(tokens.starts[text + 1])
-    return (place == first or _ends_sentence(tokens, place - 1)) and (
-        place + length == last or _ends_sentence(tokens, place + length - 1)
-    )
-
-
-def _ends_sentence(tokens: Tokens, position: int) -> bool:
-    """Tell whether a sentence or a line ends between this token and the next."""
-    end = tokens.begins[position] + tokens.lengths[position]
-    return not SENTENCE_ENDS.isdisjoint(tokens.buffer[end : tokens.begins[position + 1]].tobytes())
+def _begins_sentence(tokens: Tokens, place: int) -> bool:
+    """Tell whether a sentence, a line or a text begins with this token."""
+    if place in tokens.starts:
+        return True
+    end = tokens.begins[place - 1] + tokens.lengths[place - 1]
+    return not SENTENCE_ENDS.isdisjoint(tokens.buffer[end : tokens.begins[place]].tobytes())
 
 
 def _confirmed_pairs(

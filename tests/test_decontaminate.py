@@ -155,6 +155,77 @@ def test_planted_leaks_are_found_and_innocent_rows_kept() -> None:
     assert np.mean(clean) <= 0.01
 
 
+BOILERPLATE = "How many ways are there to take one of each kind when order does not matter?"
+WRAPPERS = [
+    "Solve the following contest problem. {} Put your final answer in a box.",
+    "Question: {}\nAnswer:",
+    "{}\n\nPlease reason step by step, and check all of your work before you answer.",
+    "You are a careful assistant who explains every step and checks all work. The task:\n{}",
+]
+EDITS = {
+    "verbatim": lambda text: text,
+    "case": lambda text: text.upper().replace("\\FRAC", "\\frac"),
+    "spacing": lambda text: "\n " + text.replace(" ", "  \t").replace(".", " ."),
+    "delimiters": lambda text: text.replace("$", "\\(", 1).replace("$", "\\)", 1),
+    "dfrac": lambda text: text.replace("\\frac", "\\dfrac"),
+} | {f"wrapper {i}": wrapper.format for i, wrapper in enumerate(WRAPPERS)}
+
+
+def random_statements(num_rows: int, num_words: range, seed: int) -> list[str]:
+    """Statements of made-up words, numbers and one fraction; every third ends in boilerplate."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("aeioulnrst", k=rng.randint(2, 11))) for _ in range(2000)]
+    rows = []
+    for row in range(num_rows):
+        body = rng.choices(words, k=rng.choice(num_words) - 2)
+        fraction = f"$\\frac{{{rng.randint(2, 99)}}}{{{rng.randint(2, 99)}}}$"
+        end = f". {BOILERPLATE}" if row % 3 == 0 and num_words.start > 9 else "."
+        rows.append(" ".join(["Find", *body, fraction]) + end)
+    return rows
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("num_words", [range(3, 6), range(12, 60)], ids=["short", "long"])
+def test_disguised_leaks_are_found(num_words: range, edit: str) -> None:
+    items = random_statements(600, num_words, seed=1)
+    rows = [{"id": str(i), "prompt": item} for i, item in enumerate(items)]
+    index = decontaminate.build_index({"exam": rows})
+    assert (index.texts.counts < index.n).all() == (num_words.start == 3)
+    found = decontaminate.find_overlaps([EDITS[edit](item) for item in items], index)
+    for rule in decontaminate.RULES:
+        assert np.mean(decontaminate.is_contaminated(found, rule)) >= 0.99
+    assert np.mean([item == str(i) for i, item in enumerate(found["overlap_item"])]) >= 0.99
+
+
+def test_clean_prompts_with_shared_boilerplate_are_kept_under_coverage() -> None:
+    texts = random_statements(600, range(3, 6), seed=1) + random_statements(600, range(25, 60), 2)
+    rows = [{"id": str(i), "prompt": text} for i, text in enumerate(texts)]
+    index = decontaminate.build_index({"exam": rows})
+    clean = random_statements(3000, range(25, 60), seed=3)
+    found = decontaminate.find_overlaps(clean, index)
+    assert np.mean(decontaminate.is_contaminated(found, "any")) > 0.3
+    assert np.mean(decontaminate.is_contaminated(found, "coverage")) <= 0.01
+
+
+def test_two_words_begin_many_innocent_sentences() -> None:
+    index = decontaminate.build_index({"exam": [{"id": "0", "prompt": "Find x."}]})
+    prompts = ["Let y be a real number with twice the value of its square. Find x.", "Find $x$"]
+    found = decontaminate.find_overlaps(prompts, index)
+    assert decontaminate.is_contaminated(found, "any") == [False, True]
+
+
+def test_the_index_takes_sixteen_bytes_per_ngram_and_its_text() -> None:
+    texts = random_statements(3000, range(12, 60), seed=1)
+    index = decontaminate.build_index(
+        {"exam": [{"id": str(i), "prompt": text} for i, text in enumerate(texts)]}
+    )
+    table = index.table
+    size = table.hashes.nbytes + table.positions.nbytes + index.texts.begins.nbytes
+    assert size <= 16 * (len(table.hashes) + 10 * len(texts))
+    assert index.texts.buffer.nbytes <= 1.1 * sum(map(len, texts))
+    assert table.seen.nbytes <= 1 << 24
+
+
 def test_impossible_settings_say_what_is_possible() -> None:
     with pytest.raises(AceError, match="at least 1"):
         decontaminate.build_index(ITEMS, 0)
