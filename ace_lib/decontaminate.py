@@ -17,8 +17,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.ngram_index import NgramTable, Texts, build_table, inside, pack, same_tokens
-from ace_lib.tokens import Tokens, batches, ngram_hashes, number_keys, scan, text_of
+from ace_lib.ngram_index import NgramTable, build_table
+from ace_lib.tokens import (
+    MIX,
+    Tokens,
+    batches,
+    inside,
+    ngram_hashes,
+    number_keys,
+    scan,
+    sentence_begins,
+    text_of,
+)
 
 RULES = ("any", "coverage")
 MATH_NGRAM = 9
@@ -27,7 +37,6 @@ LEAST_PROMPT_SHARE = 0.5
 """Ours. A phrase of a much longer prompt is no leak."""
 LEAST_SENTENCE = 3
 """Ours. "Find x" begins a sentence of many innocent prompts."""
-SENTENCE_ENDS = frozenset(b".?!:;\n")
 EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 
 
@@ -35,15 +44,19 @@ EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 class BenchmarkIndex:
     """The n-grams of all benchmark items.
 
-    `table` holds those of length n, `short_tables` the items shorter than n, by length; `items`
-    lists (benchmark, item id) and `texts` their tokens.
+    `table` holds those of length n, `short_table` the items shorter than n, each as one. `items`
+    lists (benchmark, item id); `counts` and `numbers` are their numbers of tokens and
+    `number_keys`, and `owners` tells which item each token belongs to (uint32). In all 16 bytes per
+    n-gram.
     """
 
     n: int
     table: NgramTable
-    short_tables: list[NgramTable]
+    short_table: NgramTable
     items: list[tuple[str, str]]
-    texts: Texts
+    counts: np.ndarray
+    numbers: np.ndarray
+    owners: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,23 +94,31 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
             "rows, or leave it out by name"
         )
     items = [(name, row["id"]) for name, rows in benchmarks.items() for row in rows]
-    texts, values = pack([row["prompt"] for rows in benchmarks.values() for row in rows])
-    short = sorted(set(texts.counts[(texts.counts < n) & (texts.counts > 0)].tolist()))
-    tables = [_short_table(texts, values, length) for length in short]
-    return BenchmarkIndex(n, _full_table(texts, values, n), tables, items, texts)
-
-
-def _full_table(texts: Texts, values: np.ndarray, n: int) -> NgramTable:
-    """Index every n-gram that lies in one item."""
+    prompts = [row["prompt"] for rows in benchmarks.values() for row in rows]
+    scanned = [scan(prompts[first:last]) for first, last in batches(prompts)]
+    values = np.concatenate([tokens.values for tokens in scanned])
+    counts = np.concatenate([tokens.counts for tokens in scanned])
+    numbers = np.concatenate([number_keys(tokens) for tokens in scanned])
+    starts = np.cumsum(counts) - counts
     positions = np.arange(max(0, len(values) - n + 1))
-    positions = positions[inside(texts.starts, positions, n)]
-    return build_table(ngram_hashes(values, n)[positions], positions, n)
+    positions = positions[inside(np.append(starts, len(values)), positions, n)]
+    table = build_table(ngram_hashes(values, n)[positions], positions)
+    shorter = starts[counts < n]
+    hashes = _prefix_hashes(values, shorter, n)[counts[counts < n] - 1, np.arange(len(shorter))]
+    owners = np.repeat(np.arange(len(items), dtype=np.uint32), counts)
+    return BenchmarkIndex(n, table, build_table(hashes, shorter), items, counts, numbers, owners)
 
 
-def _short_table(texts: Texts, values: np.ndarray, length: int) -> NgramTable:
-    """Index the items that have `length` tokens."""
-    positions = texts.starts[:-1][texts.counts == length]
-    return build_table(ngram_hashes(values, length)[positions], positions, length)
+def _prefix_hashes(values: np.ndarray, places: np.ndarray, n: int) -> np.ndarray:
+    """Hash the 1, 2, ... n - 1 tokens from each place, as `ngram_hashes` does; one row each.
+
+    A row runs on across the end of a text; beyond the last text its values mean nothing.
+    """
+    hashes = np.zeros((n, len(places)), dtype=np.uint64)
+    for length in range(1, n):
+        following = values.take(places + length - 1, mode="clip")
+        hashes[length] = hashes[length - 1] * MIX + following
+    return hashes[1:]
 
 
 def find_overlaps(
@@ -118,79 +139,71 @@ def find_overlaps(
     for first, last in batches(prompts):
         tokens = scan(prompts[first:last])
         numbers = number_keys(tokens)
-        found = [_long_pairs(tokens, index), *_short_pairs(tokens, numbers, index)]
-        columns_of_found = zip(*(vars(part).values() for part in found), strict=True)
-        pairs = Pairs(*map(np.concatenate, columns_of_found))
+        pairs = _find_pairs(tokens, numbers, index)
         if same_numbers:
-            pairs = pairs.where(numbers[pairs.prompt] == index.texts.numbers[pairs.item])
+            pairs = pairs.where(numbers[pairs.prompt] == index.numbers[pairs.item])
         _write_evidence(columns, first, tokens, _best_pairs(pairs), index)
     return columns
 
 
-def _long_pairs(tokens: Tokens, index: BenchmarkIndex) -> Pairs:
-    """Find all prompts and items that share an n-gram."""
+def _find_pairs(tokens: Tokens, numbers: np.ndarray, index: BenchmarkIndex) -> Pairs:
+    """Find all prompts and items that share an n-gram, or a short item as a whole."""
     places, entries = index.table.find(ngram_hashes(tokens.values, index.n))
-    return _confirmed_pairs(tokens, places, entries, index.texts, index.n)
+    begins = sentence_begins(tokens)
+    tried = _places_for_short_items(tokens, numbers, begins, index)
+    found, short_entries = index.short_table.find(
+        _prefix_hashes(tokens.values, tried, index.n).ravel()
+    )
+    places = np.concatenate([places, tried[found % max(1, len(tried))]])
+    entries = np.concatenate([entries, short_entries])
+    lengths = np.minimum(index.counts[index.owners[entries]], index.n)
+    fits = places + lengths <= tokens.starts[text_of(tokens.starts, places) + 1]
+    pairs = _make_pairs(tokens, places[fits], entries[fits], index)
+    wrapped = (numbers[pairs.prompt] == index.numbers[pairs.item]) & begins[pairs.place]
+    wrapped &= pairs.length >= LEAST_SENTENCE
+    return pairs.where(
+        (pairs.length == index.n) | (pairs.prompt_share >= LEAST_PROMPT_SHARE) | wrapped
+    )
 
 
-def _short_pairs(tokens: Tokens, numbers: np.ndarray, index: BenchmarkIndex) -> list[Pairs]:
-    """Find the prompts that are one item shorter than n tokens, or wrap one in instructions."""
-    if not index.short_tables:
-        return []
-    short = index.texts.counts < index.n
-    possible = np.isin(numbers, index.texts.numbers[short]) | (tokens.counts <= 2 * index.n)
-    kept = np.flatnonzero(np.repeat(possible, tokens.counts))
-    found = []
-    for table in index.short_tables:
-        grams, entries = table.find(ngram_hashes(tokens.values[kept], table.n))
-        pairs = _confirmed_pairs(tokens, kept[grams], entries, index.texts, table.n)
-        leaks = pairs.prompt_share >= LEAST_PROMPT_SHARE
-        same = ~leaks & (numbers[pairs.prompt] == index.texts.numbers[pairs.item])
-        if table.n >= LEAST_SENTENCE:
-            leaks[same] = [_begins_sentence(tokens, place) for place in pairs.place[same].tolist()]
-        found.append(pairs.where(leaks))
-    return found
+def _places_for_short_items(
+    tokens: Tokens, numbers: np.ndarray, begins: np.ndarray, index: BenchmarkIndex
+) -> np.ndarray:
+    """List the tokens at which an item shorter than n can begin so that it counts."""
+    shorter = index.counts < index.n
+    if not shorter.any():
+        return np.empty(0, dtype=np.int64)
+    small = tokens.counts < index.n / LEAST_PROMPT_SHARE
+    wrappers = np.isin(numbers, index.numbers[shorter])
+    counts = tokens.counts
+    return np.flatnonzero(np.repeat(small, counts) | (begins & np.repeat(wrappers, counts)))
 
 
-def _begins_sentence(tokens: Tokens, place: int) -> bool:
-    """Tell whether a sentence, a line or a text begins with this token."""
-    if place in tokens.starts:
-        return True
-    end = tokens.begins[place - 1] + tokens.lengths[place - 1]
-    return not SENTENCE_ENDS.isdisjoint(tokens.buffer[end : tokens.begins[place]].tobytes())
-
-
-def _confirmed_pairs(
-    tokens: Tokens, places: np.ndarray, entries: np.ndarray, texts: Texts, length: int
+def _make_pairs(
+    tokens: Tokens, places: np.ndarray, entries: np.ndarray, index: BenchmarkIndex
 ) -> Pairs:
-    """Keep the matches that lie in one prompt and agree in every byte; count them per pair."""
-    fits = inside(tokens.starts, places, length)
-    places, entries = places[fits], entries[fits]
-    same = same_tokens(tokens, places, texts, entries, length)
-    places, entries = places[same], entries[same]
-    prompt, item = text_of(tokens.starts, places), text_of(texts.starts, entries)
-    pair = prompt * len(texts.counts) + item
-    pairs, covered_prompt, first = _covered_tokens(pair, places, length)
-    _, covered_item, _ = _covered_tokens(pair, entries, length)
-    prompt, item = np.divmod(pairs, len(texts.counts))
-    item_share = covered_item / texts.counts[item]
-    prompt_share = covered_prompt / tokens.counts[prompt]
-    return Pairs(prompt, item, item_share, prompt_share, first, np.full(len(pairs), length))
+    """Join the matches (places in the prompts, entries in the items) of each pair."""
+    pair = text_of(tokens.starts, places) * len(index.items) + index.owners[entries]
+    pairs, first, number = np.unique(pair, return_index=True, return_inverse=True)
+    prompt, item = np.divmod(pairs, len(index.items))
+    length = np.minimum(index.counts[item], index.n)
+    item_share = _count_covered(number, entries, length) / index.counts[item]
+    prompt_share = _count_covered(number, places, length) / tokens.counts[prompt]
+    return Pairs(prompt, item, item_share, prompt_share, places[first], length)
 
 
-def _covered_tokens(pair: np.ndarray, place: np.ndarray, length: int) -> tuple:
-    """Count, per pair, the tokens under n-grams that start at `place`; overlaps count once.
+def _count_covered(pair: np.ndarray, place: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Count, per pair, the tokens under its n-grams at `place`; overlaps count once.
 
-    Returns the distinct pairs in rising order, their counts and their first places.
+    `length[p]` is the number of tokens of every n-gram of pair p.
     """
-    order = np.lexsort((place, pair))
-    pair, place = pair[order], place[order]
-    pairs, begins = np.unique(pair, return_index=True)
-    step = np.full(len(place), length)
-    if len(place) > 1:
-        same_pair = pair[1:] == pair[:-1]
-        step[:-1][same_pair] = np.minimum(np.diff(place)[same_pair], length)
-    return pairs, np.add.reduceat(step, begins) if len(begins) else step, place[begins]
+    if not len(pair):
+        return np.zeros(0)
+    size = int(place.max()) + int(length.max())  # n-grams of two pairs never overlap
+    keys = np.sort(pair * size + place)
+    lengths = length[keys // size]
+    step = np.minimum(np.diff(keys, append=keys[-1] + lengths[-1]), lengths)
+    return np.bincount(keys // size, weights=step)
 
 
 def _best_pairs(pairs: Pairs) -> Pairs:
@@ -206,12 +219,18 @@ def _write_evidence(
     columns: dict[str, list], first: int, tokens: Tokens, pairs: Pairs, index: BenchmarkIndex
 ) -> None:
     """Put the evidence of a batch whose first prompt is `first` into the columns."""
-    rows = zip(*(column.tolist() for column in vars(pairs).values()), strict=True)
-    for prompt, item, item_share, prompt_share, place, length in rows:
-        ngram = tokens.spell(place, place + length)
-        evidence = (*index.items[item], ngram, item_share, prompt_share)
-        for name, value in zip(EVIDENCE, evidence, strict=True):
-            columns[f"overlap_{name}"][first + prompt] = value
+    items = [index.items[item] for item in pairs.item.tolist()]
+    evidence = {
+        "benchmark": [benchmark for benchmark, _ in items],
+        "item": [item for _, item in items],
+        "ngram": tokens.spell(pairs.place, pairs.length),
+        "item_share": pairs.item_share.tolist(),
+        "prompt_share": pairs.prompt_share.tolist(),
+    }
+    for name, values in evidence.items():
+        column = columns[f"overlap_{name}"]
+        for prompt, value in zip(pairs.prompt.tolist(), values, strict=True):
+            column[first + prompt] = value
 
 
 def is_contaminated(

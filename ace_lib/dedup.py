@@ -12,9 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.ngram_index import inside, pack
 from ace_lib.text import normalise
-from ace_lib.tokens import Tokens, batches, mix, ngram_hashes, scan
+from ace_lib.tokens import (
+    Tokens,
+    batches,
+    inside,
+    mix,
+    ngram_hashes,
+    normalise_all,
+    number_keys,
+    scan,
+)
 
 SHINGLE = 3
 NUM_HASHES = 64
@@ -28,10 +36,9 @@ with thousands of rows, and true copies meet again in other bands."""
 
 def exact_clusters(prompts: Sequence[str]) -> np.ndarray:
     """Return for each prompt the index of the first prompt that is equal after normalisation."""
-    texts, _ = pack(prompts)
-    first: dict[bytes, int] = {}
-    spelled = (texts.spell(index) for index in range(len(prompts)))
-    return np.array([first.setdefault(text, i) for i, text in enumerate(spelled)], dtype=np.int64)
+    first: dict[str, int] = {}
+    spelled = enumerate(normalise_all(prompts))
+    return np.array([first.setdefault(text, index) for index, text in spelled], dtype=np.int64)
 
 
 def minhash_signatures(
@@ -81,7 +88,8 @@ def candidate_pairs(
 
     Returns int64 of shape (num_pairs, 2) in rising order, the smaller index first.
     """
-    numbers = pack(prompts)[0].numbers
+    scanned = (scan(prompts[first:last]) for first, last in batches(prompts))
+    numbers = np.concatenate([np.empty(0, dtype=np.uint64), *map(number_keys, scanned)])
     found = [np.empty(0, dtype=np.int64)]
     for start in range(0, signatures.shape[1], band_size):
         keys = numbers.copy()
@@ -138,11 +146,11 @@ def compare(left: Statement, right: Statement) -> float:
 def near_clusters(prompts: Sequence[str], least_similarity: float) -> np.ndarray:
     """Return for each prompt the smallest index in its cluster of near-duplicates."""
     parent = np.arange(len(prompts)).tolist()
-    texts, _ = pack(prompts)
+    spelled = normalise_all(prompts)
 
     @cache
     def statement(index: int) -> Statement:
-        return read_statement(texts.spell(index).decode().strip())
+        return read_statement(spelled[index])
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -164,8 +172,8 @@ def find_duplicates(
 ) -> dict[str, list]:
     """Find repeated prompts; columns in, columns out (the whole collection at once).
 
-    Of a cluster a row with a verified answer is kept, if there is one; then the row of the fewest
-    tokens, because what a longer near-duplicate adds is packaging; then the first.
+    Of a cluster a row with a verified answer is kept, if there is one; then the shortest, because
+    what a longer near-duplicate adds is packaging; then the first.
 
     Returns `duplicate_of` (index of the row that is kept, -1 for kept rows), `duplicate_kind` ("",
     "exact" or "near") and `conflicting_answers` (True for all rows of a cluster in which answers
@@ -177,8 +185,8 @@ def find_duplicates(
     heads, head_of = np.unique(exact, return_inverse=True)
     near = heads[near_clusters([prompts[head] for head in heads], least_similarity)][head_of]
     unverified = np.zeros(len(prompts)) if verified is None else ~np.array(verified, dtype=bool)
-    num_tokens = pack(prompts)[0].counts
-    order = np.lexsort((num_tokens, unverified, near))  # stable: the first of equals stays first
+    lengths = [len(text) for text in normalise_all(prompts)]
+    order = np.lexsort((lengths, unverified, near))  # stable: the first of equals stays first
     clusters, best = np.unique(near[order], return_index=True)
     kept = order[best][np.searchsorted(clusters, near)]
     rows = np.arange(len(prompts))

@@ -9,6 +9,7 @@ print no tokenisation; this one is ours.
 `tokenize` states the rules; `ace_lib.tokens` applies the same ones to a whole byte buffer at once.
 """
 
+import codecs
 import re
 import unicodedata
 from functools import lru_cache
@@ -38,35 +39,47 @@ SYMBOLS = str.maketrans(
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 CJK_CHARACTER = re.compile(f"[{CJK}]")
 COMBINING = re.compile("[\u0300-\u036f]")
-BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 FOREIGN_PUNCTUATION = re.compile(r"[^\x00-\x7f\w]")
 TOKEN = re.compile(rf"\\?(?:[a-z\x80-\U0010ffff]+|!)|[0-9]+|[{re.escape(SIGNS)}]")
 
 
-def fold(text: str) -> str:
-    """Leave only lower-case letters beyond ASCII, every CJK character apart; ASCII stays."""
-    if text.isascii():
-        return text
-    if COMBINING.search(text):  # an accent changes the ASCII letter before it
-        text = unicodedata.normalize("NFKC", text)
-    return BEYOND_ASCII.sub(_fold_match, text)
+def fold(text: str) -> bytes:
+    """Encode `text`; beyond ASCII only lower-case letters are left, every CJK character apart.
+
+    Runs of characters beyond ASCII reach Python as errors of the ASCII codec, which is several
+    times faster than to search for them.
+    """
+    try:
+        return text.encode("ascii", "ace-fold")
+    except UnicodeEncodeError:  # an accent changes the ASCII letter before it
+        return unicodedata.normalize("NFKC", text).encode("ascii", "ace-fold-accents")
 
 
-def _fold_match(match: re.Match) -> str:
-    return _fold_run(match.group())
+def _fold_unless_accent(error: UnicodeEncodeError) -> tuple[bytes, int]:
+    if COMBINING.match(error.object, error.start):
+        raise error
+    return _fold_error(error)
+
+
+def _fold_error(error: UnicodeEncodeError) -> tuple[bytes, int]:
+    return _fold_run(error.object[error.start : error.end]), error.end
 
 
 @lru_cache(maxsize=1 << 14)
-def _fold_run(run: str) -> str:
+def _fold_run(run: str) -> bytes:
     """Fold a run of characters beyond ASCII."""
     run = unicodedata.normalize("NFKC", run.translate(SYMBOLS)).translate(SYMBOLS).lower()
-    return CJK_CHARACTER.sub(r" \g<0> ", FOREIGN_PUNCTUATION.sub(" ", run))
+    return CJK_CHARACTER.sub(r" \g<0> ", FOREIGN_PUNCTUATION.sub(" ", run)).encode()
+
+
+codecs.register_error("ace-fold", _fold_unless_accent)
+codecs.register_error("ace-fold-accents", _fold_error)
 
 
 def tokenize(text: str) -> list[str]:
     """Split `text` into normalised tokens: words, numbers, mathematical signs."""
     tokens = []
-    text = fold(text).lower()
+    text = fold(text).decode().lower()
     for pair, word in PAIRS.items():
         text = text.replace(pair, f"\\{word} ")
     for token in TOKEN.findall(text):

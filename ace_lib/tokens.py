@@ -13,10 +13,11 @@ import numpy as np
 
 from ace_lib.text import COMMANDS, PAIRS, SIGNS, fold
 
-LETTER, DIGIT, SIGN, WORD = 1, 2, 3, 4
+OTHER, STOP, LETTER, DIGIT, SIGN, WORD = range(6)
+STOPS = ".?:;\n"
 KINDS = bytes(
     LETTER if chr(byte).isalpha() or byte >= 128 else DIGIT if chr(byte).isdigit()
-    else SIGN if chr(byte) in SIGNS else 0
+    else SIGN if chr(byte) in SIGNS else STOP if chr(byte) in STOPS else OTHER
     for byte in range(256)
 )  # fmt: skip
 LOWER = bytes(range(256)).lower()
@@ -35,7 +36,7 @@ class Tokens:
 
     `buffer` holds the normalised bytes (uint8, with padding at the end); token t is
     `buffer[begins[t] : begins[t] + lengths[t]]`, its hash `values[t]` (uint64). Text i has the
-    tokens from `starts[i]` to before `starts[i + 1]`.
+    tokens from `starts[i]` to before `starts[i + 1]`; `stops` are the bytes that end a sentence.
     """
 
     buffer: np.ndarray
@@ -43,43 +44,46 @@ class Tokens:
     lengths: np.ndarray
     values: np.ndarray
     starts: np.ndarray
+    stops: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
         """Number of tokens of each text."""
         return np.diff(self.starts)
 
-    def spell(self, first: int, last: int) -> str:
-        """Write the tokens from `first` to before `last`, with single spaces."""
-        begins = self.begins[first:last]
-        spans = zip(begins.tolist(), (begins + self.lengths[first:last]).tolist(), strict=True)
-        return b" ".join(self.buffer[begin:end].tobytes() for begin, end in spans).decode()
+    def spell(self, places: np.ndarray, lengths: np.ndarray) -> list[str]:
+        """Write the `lengths[i]` tokens from `places[i]`, with single spaces, for every i."""
+        plain, spelled = self.buffer.tobytes(), []
+        for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
+            begins = self.begins[place : place + length].tolist()
+            sizes = self.lengths[place : place + length].tolist()
+            spans = zip(begins, sizes, strict=True)
+            spelled.append(b" ".join([plain[at : at + size] for at, size in spans]).decode())
+        return spelled
 
 
 def scan(texts: Sequence[str]) -> Tokens:
     """Tokenise `texts`."""
-    joined = _join(texts)
-    plain = joined.encode() + bytes(WORD_BYTES)
+    plain = _join(texts) + bytes(WORD_BYTES)
     kinds = np.frombuffer(bytearray(plain.translate(KINDS)), dtype=np.uint8)
     buffer = np.frombuffer(bytearray(plain.translate(LOWER)), dtype=np.uint8)
     _rewrite_pairs(kinds, buffer)
     begins, lengths = _split(kinds)
     values = _hash_spans(buffer, begins, lengths)
-    if "\\" in joined:
+    if b"\\" in plain:
         begins, lengths, values = _rewrite_commands(buffer, begins, lengths, values)
     ends = np.flatnonzero(buffer[: len(plain) - WORD_BYTES + 1] == 0)  # the last is padding
     starts = np.zeros(len(texts) + 1, dtype=np.int64)
     starts[1:] = np.searchsorted(begins, ends[: len(texts)])
-    return Tokens(buffer, begins, lengths, values, starts)
+    return Tokens(buffer, begins, lengths, values, starts, np.flatnonzero(kinds == STOP))
 
 
-def _join(texts: Sequence[str]) -> str:
+def _join(texts: Sequence[str]) -> bytes:
     """Join the texts, folded, with zero bytes between them."""
-    texts = [text if text.isascii() else fold(text) for text in texts]
     joined = "\0".join(texts)
     if joined.count("\0") >= max(1, len(texts)):
         joined = "\0".join([text.replace("\0", " ") for text in texts])
-    return joined
+    return fold(joined)
 
 
 def _rewrite_pairs(kinds: np.ndarray, buffer: np.ndarray) -> None:
@@ -101,7 +105,7 @@ def _split(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     changes[0] = changes[-1] = True
     np.not_equal(kinds[1:], kinds[:-1], out=changes[1:-1])
     signs = kinds == SIGN
-    inside = kinds != 0
+    inside = kinds > STOP
     begins = np.flatnonzero((changes[:-1] | signs) & inside)
     ends = np.flatnonzero((changes[1:] | signs) & inside)
     return begins, ends - begins + 1
@@ -207,14 +211,33 @@ def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         yield first, len(texts)
 
 
+def normalise_all(texts: Sequence[str]) -> list[str]:
+    """Return `text.normalise` of every text."""
+    scanned = (scan(texts[first:last]) for first, last in batches(texts))
+    return [text for tokens in scanned for text in tokens.spell(tokens.starts[:-1], tokens.counts)]
+
+
 def number_keys(tokens: Tokens) -> np.ndarray:
     """Return one uint64 per text that is equal for texts with the same numbers, in any order."""
-    digits = tokens.buffer[tokens.begins] - np.uint8(ord("0")) < 10
-    sums = np.zeros(len(digits) + 1, dtype=np.uint64)
-    np.cumsum(np.where(digits, tokens.values, np.uint64(0)), out=sums[1:])
-    return np.diff(sums[tokens.starts])
+    numbers = np.flatnonzero(tokens.buffer[tokens.begins] - np.uint8(ord("0")) < 10)
+    sums = np.zeros(len(numbers) + 1, dtype=np.uint64)
+    np.cumsum(tokens.values[numbers], out=sums[1:])
+    return np.diff(sums[np.searchsorted(numbers, tokens.starts)])
 
 
 def text_of(starts: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Return for each token position the number of the text that it belongs to."""
     return np.searchsorted(starts, positions, side="right") - 1
+
+
+def inside(starts: np.ndarray, positions: np.ndarray, n: int) -> np.ndarray:
+    """Tell which n-grams, by the position of their first token, end in the text they begin in."""
+    return positions + n <= starts[text_of(starts, positions) + 1]
+
+
+def sentence_begins(tokens: Tokens) -> np.ndarray:
+    """Tell for each token whether a sentence, a line or a text begins with it."""
+    begins = np.zeros(len(tokens.begins) + 1, dtype=bool)
+    begins[np.searchsorted(tokens.begins, tokens.stops)] = True
+    begins[tokens.starts] = True
+    return begins[:-1]

@@ -106,10 +106,10 @@ def test_overlaps_agree_with_a_count_by_hand_on_random_texts() -> None:
         tokens = prompt.split()
         long_hit = any(grams(tokens) & grams(item["prompt"].split()) for item in items)
         short_hit = any(
-            len(item["prompt"].split()) < 4
-            and f" {item['prompt']} " in f" {prompt} "
-            and covered(item["prompt"].split(), tokens) >= 0.5
+            (len(tokens) < 8 and covered(item["prompt"].split(), tokens) >= 0.5)
+            or (item["prompt"].count(" ") == 2 and f"{prompt} ".startswith(f"{item['prompt']} "))
             for item in items
+            if len(item["prompt"].split()) < 4
         )
         assert (share > 0) == (long_hit or short_hit)
 
@@ -190,7 +190,7 @@ def test_disguised_leaks_are_found(num_words: range, edit: str) -> None:
     items = random_statements(600, num_words, seed=1)
     rows = [{"id": str(i), "prompt": item} for i, item in enumerate(items)]
     index = decontaminate.build_index({"exam": rows})
-    assert (index.texts.counts < index.n).all() == (num_words.start == 3)
+    assert (index.counts < index.n).all() == (num_words.start == 3)
     found = decontaminate.find_overlaps([EDITS[edit](item) for item in items], index)
     for rule in decontaminate.RULES:
         assert np.mean(decontaminate.is_contaminated(found, rule)) >= 0.99
@@ -214,16 +214,14 @@ def test_two_words_begin_many_innocent_sentences() -> None:
     assert decontaminate.is_contaminated(found, "any") == [False, True]
 
 
-def test_the_index_takes_sixteen_bytes_per_ngram_and_its_text() -> None:
+def test_the_index_takes_sixteen_bytes_per_ngram() -> None:
     texts = random_statements(3000, range(12, 60), seed=1)
     index = decontaminate.build_index(
         {"exam": [{"id": str(i), "prompt": text} for i, text in enumerate(texts)]}
     )
-    table = index.table
-    size = table.hashes.nbytes + table.positions.nbytes + index.texts.begins.nbytes
-    assert size <= 16 * (len(table.hashes) + 10 * len(texts))
-    assert index.texts.buffer.nbytes <= 1.1 * sum(map(len, texts))
-    assert table.seen.nbytes <= 1 << 24
+    size = index.table.hashes.nbytes + index.table.positions.nbytes + index.owners.nbytes
+    assert size <= 16 * (len(index.table.hashes) + 8 * len(texts))
+    assert index.table.seen.nbytes <= 1 << 23
 
 
 def test_impossible_settings_say_what_is_possible() -> None:

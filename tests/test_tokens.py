@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from ace_lib import text, tokens
-from ace_lib.ngram_index import inside, pack
 
 AWKWARD = [
     "",
@@ -42,7 +41,7 @@ ALPHABET = [
 
 def assert_same_tokens(texts: list[str]) -> None:
     scanned = tokens.scan(texts)
-    spelled = [scanned.spell(*scanned.starts[i : i + 2]) for i in range(len(texts))]
+    spelled = scanned.spell(scanned.starts[:-1], scanned.counts)
     assert spelled == [text.normalise(one) for one in texts]
     words = " ".join(spelled).split()
     assert np.array_equal(scanned.values, tokens.hash_words(words) if words else [])
@@ -90,7 +89,7 @@ def test_ngram_hashes_are_equal_for_equal_ngrams_and_stay_inside_one_text(n: int
     texts = [" ".join(rng.choices("ab", k=rng.randint(0, 20))) for _ in range(60)]
     scanned = tokens.scan(texts)
     hashes = tokens.ngram_hashes(scanned.values, n)
-    places = np.flatnonzero(inside(scanned.starts, np.arange(len(hashes)), n))
+    places = np.flatnonzero(tokens.inside(scanned.starts, np.arange(len(hashes)), n))
     by_hand = [tuple(w[i : i + n]) for w in map(str.split, texts) for i in range(len(w) - n + 1)]
     assert len(places) == len(by_hand)
     assert len(set(zip(hashes[places].tolist(), by_hand, strict=True))) == len(set(by_hand))
@@ -105,14 +104,18 @@ def test_number_keys_are_equal_for_the_same_numbers_in_any_order() -> None:
     assert keys[3] == keys[4] == 0
 
 
-def test_packed_texts_are_spelled_as_they_were_scanned() -> None:
-    many = AWKWARD * 3
-    texts, values = pack(many)
-    assert [texts.spell(i).decode().split() for i in range(len(many))] == list(
-        map(text.tokenize, many)
-    )
-    assert len(values) == texts.starts[-1]
-    assert pack([])[0].counts.tolist() == []
+def test_texts_in_batches_are_normalised_one_by_one() -> None:
+    many = [*AWKWARD, "x y " * tokens.BATCH_CHARACTERS, *AWKWARD]
+    assert tokens.normalise_all(many) == list(map(text.normalise, many))
+    assert tokens.normalise_all([]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "begins"),
+    [("Find x. Now y", [1, 0, 1, 0]), ("a\nb c", [1, 1, 0]), ("a: b? ; c", [1, 1, 1]), ("", [])],
+)
+def test_sentences_begin_after_a_stop_or_a_line(one: str, begins: list[int]) -> None:
+    assert tokens.sentence_begins(tokens.scan([one])).tolist() == begins
 
 
 def test_batches_cover_every_text_once() -> None:
