@@ -95,10 +95,12 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
         )
     items = [(name, row["id"]) for name, rows in benchmarks.items() for row in rows]
     prompts = [row["prompt"] for rows in benchmarks.values() for row in rows]
-    scanned = [scan(prompts[first:last]) for first, last in batches(prompts)]
-    values = np.concatenate([tokens.values for tokens in scanned])
-    counts = np.concatenate([tokens.counts for tokens in scanned])
-    numbers = np.concatenate([number_keys(tokens) for tokens in scanned])
+    parts = []
+    for first, last in batches(prompts):
+        tokens = scan(prompts[first:last])
+        parts.append((tokens.values, tokens.counts, number_keys(tokens)))
+    values, counts, numbers = map(np.concatenate, zip(*parts, strict=True))
+    del tokens, parts  # the largest part of what is in memory
     starts = np.cumsum(counts) - counts
     positions = np.arange(max(0, len(values) - n + 1))
     positions = positions[inside(np.append(starts, len(values)), positions, n)]

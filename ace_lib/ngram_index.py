@@ -28,9 +28,9 @@ class NgramTable:
         """Return (index in `hashes`, position of the n-gram) for every equal pair of hashes."""
         found = np.flatnonzero(self._maybe(hashes))
         found = found[self._maybe(hashes[found] << SECOND_LOOK)]
+        order = np.argsort(hashes[found])  # searching in order is several times faster
+        found = found[order]
         first = np.searchsorted(self.hashes, hashes[found])
-        equal = self.hashes.take(first, mode="clip") == hashes[found]
-        found, first = found[equal], first[equal]
         counts = np.searchsorted(self.hashes, hashes[found], side="right") - first
         entries = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
         return np.repeat(found, counts), self.positions[entries].astype(np.int64)
@@ -45,7 +45,7 @@ def build_table(hashes: np.ndarray, positions: np.ndarray) -> NgramTable:
     """Sort n-grams by hash."""
     order = np.argsort(hashes, kind="stable")
     hashes, positions = hashes[order], positions[order].astype(np.uint32)
-    num_bits = 1 << min(max((len(hashes) * 8).bit_length(), FILTER_BITS[0]), FILTER_BITS[1])
+    num_bits = 1 << min(max((len(hashes) * 16).bit_length(), FILTER_BITS[0]), FILTER_BITS[1])
     seen = np.zeros(num_bits, dtype=bool)
     for look in (hashes, hashes << SECOND_LOOK):
         seen[_leading_bits(look, num_bits)] = True

@@ -26,7 +26,7 @@ MASKS = np.array([(1 << 8 * size) - 1 for size in range(WORD_BYTES + 1)], dtype=
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing
 SHIFT = np.uint64(29)
 LONG_TOKEN = 64
-BATCH_CHARACTERS = 1 << 18
+BATCH_CHARACTERS = 1 << 19
 """Texts are scanned in batches of about this size, whose arrays stay in the processor's cache."""
 
 
