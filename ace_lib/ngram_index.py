@@ -25,13 +25,15 @@ class NgramTable:
     seen: np.ndarray
 
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (index in `hashes`, position of the n-gram) for every equal pair of hashes."""
+        """Return (rising index in `hashes`, position of the n-gram) for every equal pair."""
         found = np.flatnonzero(self._maybe(hashes))
         found = found[self._maybe(hashes[found] << SECOND_LOOK)]
-        order = np.argsort(hashes[found])  # searching in order is several times faster
-        found = found[order]
-        first = np.searchsorted(self.hashes, hashes[found])
-        counts = np.searchsorted(self.hashes, hashes[found], side="right") - first
+        order = np.argsort(hashes[found])  # to search in order is several times faster
+        wanted = hashes[found][order]
+        first, counts = np.empty_like(order), np.empty_like(order)
+        first[order] = np.searchsorted(self.hashes, wanted)
+        counts[order] = np.searchsorted(self.hashes, wanted, side="right")
+        counts -= first
         entries = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
         return np.repeat(found, counts), self.positions[entries].astype(np.int64)
 
