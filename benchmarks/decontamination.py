@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/decontamination.py --candidates F... --benchmarks F... \
         --open-r1 open-r1/scripts/decontaminate.py [--repeats 3] [--name NAME]
 
-Needs `pip install datatrove spacy tldextract`. All search 9-grams of the same statements in one
-thread; every time includes building the index. datatrove is its own filter (its default tokeniser
-and settings) on an index of its own hashes. open-r1 is its script's functions in its script's loop:
-one lookup per benchmark, the n-grams of each row anew for each, without the overhead of `map`.
+Needs `pip install datatrove spacy tldextract "xxhash<3.6"`. All search 9-grams of the same
+statements in one thread; every time includes building the index. datatrove is its own filter (its
+default tokeniser and settings) on an index of its own hashes. open-r1 is its script's functions in
+its script's loop: one lookup per benchmark, the n-grams of each row anew for each, without the
+overhead of `map`.
 """
 
 import argparse
@@ -111,10 +112,7 @@ def main() -> None:
         "benchmarks": len(benchmarks),
         "benchmark_ngrams": num_ngrams,
         "cpu_seconds": timed,
-        "times_faster_than": {
-            name: round(timed[name]["median_s"] / timed["ours"]["median_s"], 1)
-            for name in ("datatrove", "open-r1")
-        },
+        "times_faster_than": peers.ratios(timed),
         "flagged_by_any": {name: sum(values) for name, values in flags.items()},
         "found_of_the_peers": {
             name: round(

@@ -33,6 +33,16 @@ def take_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str,
     }
 
 
+def ratios(timed: dict[str, dict]) -> dict[str, float]:
+    """How many times longer than ours the others take, by medians."""
+    ours = timed["ours"]["median_s"]
+    return {
+        name: round(seconds["median_s"] / ours, 1)
+        for name, seconds in timed.items()
+        if not name.startswith("ours")
+    }
+
+
 def save(name: str, result: dict, packages: list[str]) -> None:
     """Write `result` with the hardware and the peers' versions, and show it."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
