@@ -45,7 +45,7 @@ class NgramTable:
 
 def build_table(hashes: np.ndarray, positions: np.ndarray) -> NgramTable:
     """Sort n-grams by hash."""
-    order = np.argsort(hashes, kind="stable")
+    order = np.argsort(hashes)
     hashes, positions = hashes[order], positions[order].astype(np.uint32)
     num_bits = 1 << min(max((len(hashes) * 16).bit_length(), FILTER_BITS[0]), FILTER_BITS[1])
     seen = np.zeros(num_bits, dtype=bool)

@@ -2,6 +2,7 @@
 
 import random
 
+import datasets
 import numpy as np
 import pytest
 
@@ -140,6 +141,25 @@ def test_batches_of_both_domains_keep_their_rows_apart() -> None:
         for i in range(3)
     ]
     assert marked == {name: [part[name][0] for part in parts] for name in marked}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_map_gives_the_same_rows_in_batches_of_any_size(batch_size: int) -> None:
+    pool = tinyworld.raw_pool(60, 0, seed=5)
+    columns = {name: [row[name] for row in pool] for name in ("prompt", "domain")}
+    exam = {"tiny-aime24": tinyworld.benchmark("tiny-aime24")}
+    arguments = {
+        "indexes": {"math": decontaminate.build_index(exam)},
+        "rule": "any",
+        "coverage": 0.5,
+        "same_numbers": False,
+    }
+    mapped = datasets.Dataset.from_dict(columns).map(
+        decontaminate.mark_contaminated, batched=True, batch_size=batch_size, fn_kwargs=arguments
+    )
+    whole = decontaminate.mark_contaminated(columns, **arguments)
+    assert any(whole["contaminated"])
+    assert {name: mapped[name][:] for name in whole} == whole
 
 
 def test_planted_leaks_are_found_and_innocent_rows_kept() -> None:
