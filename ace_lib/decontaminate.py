@@ -105,8 +105,9 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
     positions = np.arange(max(0, len(values) - n + 1))
     positions = positions[inside(np.append(starts, len(values)), positions, n)]
     table = build_table(ngram_hashes(values, n)[positions], positions)
-    shorter = starts[counts < n]
-    hashes = _prefix_hashes(values, shorter, n)[counts[counts < n] - 1, np.arange(len(shorter))]
+    is_short = (counts > 0) & (counts < n)
+    shorter, rows = starts[is_short], counts[is_short] - 1
+    hashes = _prefix_hashes(values, shorter, n)[rows, np.arange(len(rows))]
     owners = np.repeat(np.arange(len(items), dtype=np.uint32), counts)
     return BenchmarkIndex(n, table, build_table(hashes, shorter), items, counts, numbers, owners)
 

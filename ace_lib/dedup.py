@@ -14,7 +14,6 @@ import numpy as np
 from ace_lib import AceError
 from ace_lib.text import normalise
 from ace_lib.tokens import (
-    Tokens,
     batches,
     inside,
     mix,
@@ -65,20 +64,16 @@ def minhash_signatures(
 
 def _shingles(prompts: Sequence[str], shingle: int) -> tuple[np.ndarray, np.ndarray]:
     """Hash all shingles of a batch to uint32; return them and where each prompt's begin."""
-    tokens = _scan_padded(prompts, shingle)
+    tokens = scan(prompts)
     hashes = ngram_hashes(tokens.values, shingle)
     hashes = hashes[inside(tokens.starts, np.arange(len(hashes)), shingle)]
-    counts = tokens.counts - shingle + 1
+    counts = np.maximum(tokens.counts - shingle + 1, 0)
+    short = np.flatnonzero(counts == 0)  # signs make these one shingle long
+    padded = scan([prompts[i] + " |" * (shingle - int(tokens.counts[i])) for i in short])
+    single = ngram_hashes(padded.values, shingle)[padded.starts[:-1]]
+    hashes = np.insert(hashes, (np.cumsum(counts) - counts)[short], single)
+    counts = np.maximum(counts, 1)
     return (mix(hashes) >> np.uint64(32)).astype(np.uint32), np.cumsum(counts) - counts
-
-
-def _scan_padded(prompts: Sequence[str], least: int) -> Tokens:
-    """Tokenise `prompts`, signs appended to those of fewer than `least` tokens."""
-    tokens = scan(prompts)
-    missing = np.maximum(least - tokens.counts, 0).tolist()
-    if not any(missing):
-        return tokens
-    return scan([prompt + " |" * pad for prompt, pad in zip(prompts, missing, strict=True)])
 
 
 def candidate_pairs(

@@ -258,6 +258,16 @@ def test_impossible_settings_say_what_is_possible() -> None:
         decontaminate.is_contaminated(overlaps([SHORT]), "coverage", 0)
 
 
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_an_item_without_a_token_matches_nothing(n: int) -> None:
+    words = "one two three four five six seven eight"
+    rows = [{"id": "void", "prompt": "(…)"}, {"id": "long", "prompt": f"{words} nine ten"}]
+    index = decontaminate.build_index({"b": rows}, n)
+    prompts = [f"so {words} and then more words than half of it all", "(…)", "", words]
+    found = decontaminate.find_overlaps(prompts, index)
+    assert found["overlap_item"] == (["", "", "", ""] if n == 9 else ["long", "", "", "long"])
+
+
 def test_no_prompts_give_no_rows() -> None:
     assert overlaps([])["overlap_item"] == []
     assert overlaps([""])["overlap_item_share"] == [0.0]
