@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ace_lib import AceError, sandbox_locks
 
-CPU_SECONDS, WALL_SECONDS = 0.5, 8.0
+CPU_SECONDS, WALL_SECONDS = 0.35, 1.1  # a verdict takes at most 1.5 seconds in all
 MEMORY_BYTES = 3 * 2**30
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 _START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.math_judge import main; main()"
@@ -28,10 +28,17 @@ class MathJudgeError(AceError):
 
 
 class MathJudge:
-    """The client side; the process starts at the first question (about two seconds)."""
+    """The client side of the process, which needs about a second to load at its start."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start the process, unless it runs, without waiting for it."""
+        if self._process is None:
+            command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
+            pipe, null = subprocess.PIPE, subprocess.DEVNULL
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null)
 
     def ask(self, gold: str, answer: str) -> str:
         """Whether math-verify takes `answer` for `gold`: "equal", "different", "unparsed" (the
@@ -40,10 +47,7 @@ class MathJudge:
         Raises:
             MathJudgeError: the judge failed for another reason.
         """
-        if self._process is None:
-            command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
-            pipe, null = subprocess.PIPE, subprocess.DEVNULL
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null)
+        self.start()
         try:
             self._process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
             self._process.stdin.flush()

@@ -7,15 +7,7 @@ from products of letters, digit groups are joined.
 import re
 from dataclasses import dataclass
 
-MAX_CHARS = 2_000
-
-
-class Unparsed(ValueError):
-    """The text is not an answer this parser knows. `latex` is True for unknown LaTeX commands."""
-
-    def __init__(self, reason: str, latex: bool = False) -> None:
-        super().__init__(reason)
-        self.latex = latex
+from ace_lib.math_spelling import Unparsed, respell
 
 
 @dataclass
@@ -27,21 +19,11 @@ class Token:
     spaced: bool = False
 
 
-_UNICODE = {
-    "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
-    "∗": "*", "π": r"\pi ", "√": r"\wholesqrt ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
-    "≠": r"\ne ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "°": r"^\circ ",
-    "±": r"\pm ", "²": "^2 ", "³": "^3 ", "½": r"\frac12 ", "¼": r"\frac14 ", "¾": r"\frac34 ",
-    "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "∅": r"\emptyset ",
-    "∠": r"\angle ", "△": r"\triangle ", "€": r"\euro ", "£": r"\pounds ", "ℝ": r"\mathbb{R}",
-    "’": "'", "′": "'", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ",
-    "ℤ": r"\mathbb{Z}",
-}  # fmt: skip
 _SKIPPED = set(
     r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \displaystyle "
     r"\textstyle \scriptstyle \limits \! \, \; \: \> \quad \qquad \( \) \[ \] \rm \bf \it \sf "
     r"\boxed \fbox \mathstrut \strut \nobreak \allowbreak \nolimits \middle \enspace \thinspace "
-    r"\hfill".split()
+    r"\hfill \ensuremath \large \Large \small".split()
 )
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom",
@@ -50,8 +32,9 @@ _SYNONYMS = {
     r"\cdot": "*", r"\times": "*", r"\ast": "*", r"\div": "/", r"\lbrace": r"\{",
     r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\vert": "|", r"\lvert": "|",
     r"\rvert": "|", r"\mid": "|", r"\varnothing": r"\emptyset", r"\bar": r"\overline", r"\%": "%",
-    r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": ",", r"\lor": ",",
-    r"\wedge": ",", r"\vee": ",", r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
+    r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": "and", r"\lor": "or",
+    r"\wedge": "and", r"\vee": "or", r"\sim": r"\approx",
+    r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
     r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
     r"\degree": r"\circ", r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan",
     r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\backslash": r"\setminus",
@@ -68,7 +51,7 @@ FUNCTIONS = set(
 _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty": r"\infty",
                   "theta": r"\theta", "oo": r"\infty"}  # fmt: skip
 _COMMANDS = set(
-    r"\frac \sqrt \wholesqrt \binom \choose \circ \infty \pm \mp \cup \cap \setminus \in \approx "
+    r"\frac \sqrt \wholesqrt \binom \circ \infty \pm \mp \cup \cap \setminus \in \approx "
     r"\overline \dot \ddot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
     r"\emptyset \begin \end \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
     r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
@@ -85,7 +68,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
-_CONNECTIVES = {"or", "and", "or else"}
+_CONNECTIVES = {"or": ("op", "or"), "and": ("op", "and"), "mod": ("cmd", r"\mod")}
 
 
 def tokenize(text: str) -> list[Token]:
@@ -94,15 +77,7 @@ def tokenize(text: str) -> list[Token]:
     Raises:
         Unparsed: too long, or a LaTeX command that is not known here.
     """
-    if len(text) > MAX_CHARS:
-        raise Unparsed(f"longer than {MAX_CHARS} characters")
-    for character, spelling in _UNICODE.items():
-        text = text.replace(character, spelling)
-    text = text.replace("\\$", "\\dollar ")
-    if text.count("$") == 1:
-        text = text.replace("$", "\\dollar ")
-    text = text.replace("$", " ").replace("{,}", "\\group ").strip()
-    return _join_digit_groups([*_scan(text), Token("end", "")])
+    return _join_digit_groups([*_scan(respell(text)), Token("end", "")])
 
 
 def _scan(text: str) -> list[Token]:
@@ -170,8 +145,8 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     words = _SYNONYMS.get(f"\\{words}", words).lstrip("\\") if name == r"\operatorname" else words
     if words in FUNCTIONS and (not name.startswith(r"\text") or words in ("lcm", "gcd")):
         return position, [Token("fn", words)]
-    if words.lower().strip(" ,;") in _CONNECTIVES:
-        return position, [Token("op", ",")]
+    if connective := _CONNECTIVES.get(words.lower().strip(" ,;")):
+        return position, [Token(*connective)]
     if not is_text and (len(words) == 1 or not words.isalpha()):
         return position, _scan(words)
     if re.fullmatch(r"[\d.,/\s%+()-]*", words):
@@ -183,31 +158,24 @@ def _word(word: str, previous: Token | None, spaced: bool, last: bool) -> list[T
     """A run of plain letters: connective, function, constant, unit or words, else a product."""
     lower = word.lower()
     if lower in _CONNECTIVES:
-        return [Token("op", ",")]
+        return [Token(*_CONNECTIVES[lower])]
     if lower in FUNCTIONS:
         return [Token("fn", lower)] if lower != "sqrt" else [Token("cmd", r"\wholesqrt")]
     if word in _PLAIN_SYMBOLS:
         return [Token("sym", _PLAIN_SYMBOLS[word])]
     after_number = previous is not None and previous.kind == "num"
-    if after_number and spaced and last and word in ("m", "s", "g", "L", "h", "N", "J"):
-        return [Token("text", word)]
     if len(word) == 1:
         return [Token("sym", word)]
-    if lower in PLAIN_UNITS and after_number:
-        return [Token("text", word)]
-    if len(word) > 4 or lower in _WORDS:
+    counted = after_number and spaced and last and len(word) == 4  # "12 ways"
+    if len(word) > 4 or lower in _WORDS or counted:
         return [Token("text", word)]
     return [Token("sym", letter) for letter in word]
 
 
-# Short words that are no products of letters, and units people write without \text.
+# Short words that are no products of letters.
 _WORDS = set(
-    "no yes none true odd even not the is of to for all any real east west fair base mod men from "
+    "no yes none true odd even not the is of to for all any real east west fair base men from "
     "left noon zero one two six ten four five nine dne both undef".split()
-)
-PLAIN_UNITS = set(
-    "cm mm km kg mg ml in ft yd mi lb oz hr hrs min mins sec secs mph kph rad deg cents usd day "
-    "days week year hour mile feet inch foot am pm units unit".split()
 )
 
 
@@ -233,7 +201,7 @@ def _join_digit_groups(tokens: list[Token]) -> list[Token]:
 
 def _number_before(joined: list[Token], token: Token, depth: int) -> int | None:
     """Index of the number that `token`, three digits, goes on; None when it starts anew."""
-    if token.kind != "num" or not joined or not re.fullmatch(r"\d{3}(\.\d+)?", token.value):
+    if token.kind != "num" or not joined or not re.fullmatch(r"\d{3}(\.\d*)?", token.value):
         return None
     separator = joined[-1]
     comma = separator.value == "," and not (separator.spaced or token.spaced or depth)

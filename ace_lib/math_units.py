@@ -43,6 +43,7 @@ def is_unit(words: list[str]) -> bool:
 def unit_name(words: list[str]) -> str:
     """One spelling for a unit in words: ["square", "centimeters"] and ["cm", "^2"] are "cm^2"."""
     text = " ".join(words).replace("²", "^2").replace("³", "^3").replace("~", " ").strip(" .,")
+    text = text.replace("^\\circ", "°")
     text = re.sub(r"\\[,; ]", " ", text).replace(".", "")
     text = re.sub(r"\b(square|sq\.?) +([^\s/]+)", r"\2^2", text, flags=re.IGNORECASE)
     text = re.sub(r"\b(cubic|cu\.?) +([^\s/]+)", r"\2^3", text, flags=re.IGNORECASE)

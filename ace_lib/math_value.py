@@ -1,4 +1,4 @@
-"""The value of an expression: an exact fraction where it is one, else 60 digits.
+"""The value of an expression: an exact fraction where it is one, else 150 digits.
 
 Every operation is bounded: numbers that would grow too large raise `TooLarge` before they are
 computed, so a tower of powers costs nothing.
@@ -7,22 +7,13 @@ computed, so a tower of powers costs nothing.
 import math
 from fractions import Fraction
 
-from ace_lib.math_parse import Node
+from ace_lib.math_operands import Node
 from ace_lib.math_tokens import Unparsed
 
 MAX_BITS = 100_000  # of an exact whole number; fractions get a tenth
-DIGITS = 60
-_RELATIVE, _ABSOLUTE = "1e-35", "1e-40"
+DIGITS = 150
 Number = object  # Fraction, or mpmath's mpf or mpc
 
-# Where expressions with letters are compared: small, then large (floors differ there), then mixed
-# signs (there a root may be not real: such a point says nothing).
-_POINTS = (
-    [Fraction(n, d) for n, d in ((17, 7), (29, 11), (13, 9), (41, 15), (23, 6), (31, 14))],
-    [Fraction(n, d) for n, d in ((547, 11), (419, 8), (373, 10), (911, 17), (643, 18), (751, 12))],
-    [Fraction(n, d) for n, d in ((-9, 7), (21, 16), (-33, 14), (-3, 11), (27, 5), (-8, 19))],
-)
-_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(6)] for k in range(1, 41))
 _FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec",
     "arccsc", "sinh", "cosh", "tanh", "coth", "exp",
@@ -156,7 +147,7 @@ class Evaluator:
 
 
 def to_mp(value: Number) -> Number:
-    """A Fraction as a 60-digit number; others unchanged."""
+    """A Fraction as a 150-digit number; others unchanged."""
     if isinstance(value, Fraction):
         return mp().mpf(value.numerator) / value.denominator
     return value
@@ -264,72 +255,3 @@ def elementary(name: str, value: Number) -> Number:
     if not mp().isfinite(value) or abs(value) > 1e6:
         raise TooLarge
     return getattr(mp(), _MPMATH_NAMES.get(name, name))(value)
-
-
-def letters_of(node: object) -> set[str]:
-    """The free letters of a tree."""
-    if isinstance(node, tuple) and len(node) == 2 and node[0] == "sym":
-        return set() if node[1] in ("\\pi", "e", "i", "\\infty") else {node[1]}
-    if isinstance(node, tuple | list):
-        return set().union(*map(letters_of, node)) if node else set()
-    return set()
-
-
-def same_number(a: Number, b: Number) -> bool:
-    """Equality: exact for fractions, to 35 digits otherwise."""
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a == b
-    a, b = to_mp(a), to_mp(b)
-    if not mp().isfinite(a) or not mp().isfinite(b):
-        return a == b
-    scale = max(abs(a), abs(b))
-    return abs(a - b) <= max(mp().mpf(_ABSOLUTE), mp().mpf(_RELATIVE) * scale)
-
-
-def same_value(gold: Node, answer: Node) -> bool:
-    """Whether two expressions are equal: as numbers, or as functions at the fixed points."""
-    return any(_same_under(gold, answer, log_base) for log_base in _conventions(gold, answer))
-
-
-def _conventions(*nodes: Node) -> tuple[str, ...]:
-    return ("10", "e") if "'fn', 'log'," in str(nodes) else ("10",)
-
-
-def _same_under(gold: Node, answer: Node, log_base: str) -> bool:
-    agreements = 0
-    for values in evaluate_both(gold, answer, log_base):
-        if values is None:
-            continue
-        if not same_number(*values):
-            return False
-        agreements += 1
-    return agreements > 0
-
-
-def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple | None]:
-    """Both values at every point; None for a point where either is not real or not defined."""
-    letters = sorted(letters_of(gold) | letters_of(answer))
-    if not letters:
-        return [tuple(Evaluator({}, log_base).value(node) for node in (gold, answer))]
-    if len(letters) > len(_POINTS[0]):
-        raise Unparsed("more letters than an answer has")
-    pairs: list[tuple | None] = []
-    steps = str((gold, answer))
-    whole = _WHOLE_POINTS if "'floor'" in steps or "'ceil'" in steps else ()
-    for index, point in enumerate((*_POINTS, *whole)):
-        fixed = dict(zip(letters, point, strict=False))
-        try:
-            pair = tuple(Evaluator(fixed, log_base).value(node) for node in (gold, answer))
-        except (ZeroDivisionError, TooLarge):
-            pair = None
-        if pair and index == 2 and not all(is_real(value) for value in pair):
-            pair = None
-        pairs.append(pair)
-    if pairs[:2] == [None, None]:
-        raise TooLarge
-    return pairs
-
-
-def is_real(value: Number) -> bool:
-    """True for fractions and real mpmath numbers."""
-    return isinstance(value, Fraction) or mp().im(value) == 0

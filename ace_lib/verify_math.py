@@ -10,17 +10,24 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ace_lib import prompts
+from ace_lib.math_bases import same_in_base
 from ace_lib.math_compare import compare
 from ace_lib.math_judge import MathJudge
 from ace_lib.math_parse import Node, parse
-from ace_lib.math_tokens import Unparsed
+from ace_lib.math_shapes import plain_words
+from ace_lib.math_spelling import MAX_CHARS, Unparsed, plain_characters
 
 SHOWN_CHARS = 200
-MAX_CHARS = 2_000
 _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
 _SLASH = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,300})\}\{(\d{1,300})\}|(\d{1,300})/(\d{1,300}))")
-_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[,;! :])(?![a-zA-Z])|[\s$]")
-_CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?(?!\s*(?:or|and)\b)[^(),;]*")
+_LAYOUT = re.compile(
+    r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\!|\$|(?P<space>(?:\\[,;: ]|\s)+)"
+)
+_CHOICE = re.compile(
+    r"(?:(?i:option|choice|answer)(?: is)?:? )?"
+    r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;]*)"
+)
+_KNOWN = re.compile(r"\\(?:(?:int|iint|oint|sum|prod|lim)(?:\\limits)?\s*_|int\b)")
 _WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _FONT = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
@@ -99,11 +106,20 @@ def _plain_number(text: str) -> Fraction | None:
 
 
 def _spelling(text: str) -> str:
-    return _LAYOUT.sub("", text[:MAX_CHARS]) if len(text) <= MAX_CHARS else text
+    """The text without layout; white space stays between digits, where it can part numbers."""
+    if len(text) > MAX_CHARS:
+        return text
+    return re.sub(r"(?<!\d) | (?!\d)", "", _LAYOUT.sub(lambda m: m["space"] and " " or "", text))
 
 
 def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
     """Right, wrong or None (ask tier 3), and a reason."""
+    gold, answer = plain_characters(gold), plain_characters(answer)
+    if _is_choice(gold, answer):
+        return True, ""
+    based = same_in_base(gold, answer)
+    if based is not None:
+        return based, ""
     expected, trouble = _parsed(gold)
     given, answer_trouble = _parsed(answer)
     if expected is None or given is None:
@@ -111,12 +127,11 @@ def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
     try:
         right = compare(expected, given)
     except Unparsed as error:
-        if error.latex:
-            return None, str(error)
         return _words_of(gold) == _words_of(answer), str(error)
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         return False, f"no value: {type(error).__name__}"
-    return right or _is_choice(gold, answer), ""
+    worded = "text" in (expected[0], given[0]) and _words_of(gold) == _words_of(answer)
+    return right or worded, ""
 
 
 @lru_cache(maxsize=4096)
@@ -134,33 +149,33 @@ def _parsed(text: str) -> tuple[Node | None, Unparsed | None]:
 def _by_words(
     gold: str, answer: str, trouble: Unparsed | None, answer_trouble: Unparsed | None
 ) -> tuple[bool | None, str]:
-    """At least one side is no formula: words, a choice letter, or LaTeX for tier 3."""
-    reason = str(trouble or answer_trouble)
-    if _is_choice(gold, answer) or _words_of(gold) == _words_of(answer):
+    """At least one side is no formula: words, or LaTeX for tier 3."""
+    if _words_of(gold) == _words_of(answer):
         return True, ""
-    unknown = any(side is not None and side.latex for side in (trouble, answer_trouble))
-    if unknown and not _WORDED.search(answer):  # math-verify overlooks words such as "or"
-        return None, reason
-    return False, reason
+    reason = str(trouble or answer_trouble)
+    # math-verify overlooks what it does not know, as words or \\lesssim: it gets neither to see.
+    if _WORDED.search(answer) or not (trouble and trouble.latex or _KNOWN.search(answer)):
+        return False, reason
+    return None, reason
 
 
-def _words_of(text: str) -> str:
+def _words_of(text: str) -> list[str]:
     """Letters, digits and signs of an answer in words, without fonts and case."""
-    for _ in range(3):
-        text = _FONT.sub(r" \1 ", text)
-    return " ".join(re.findall(r"\d+(?:\.\d+)?|[^\s\d$.,{}\\]+", text.lower()))
+    plain = plain_words(_without_fonts(text))
+    return re.findall(r"\d+(?:\.\d+)?|\.{2,}|[^\s\d$.,{}\\]+", plain)
 
 
 def _is_choice(gold: str, answer: str) -> bool:
     """`B` for a gold of `(B)`, `\\text{B}` or `B.`; also `(B) 12` for a gold of `B`."""
-    letters = []
-    for text in (gold, answer):
-        match = _CHOICE.fullmatch(_words_plain(text))
-        letters.append(match and (match.group(1) or match.group(2)))
-    return letters[0] is not None and letters[0] == letters[1]
+    matches = [_CHOICE.fullmatch(_without_fonts(text)) for text in (gold, answer)]
+    if None in matches:
+        return False
+    letters = [next(filter(None, match.groups())) for match in matches]
+    values = {match.groups()[-1] for match in matches}
+    return letters[0] == letters[1] and (len(values) == 1 or "" in values)
 
 
-def _words_plain(text: str) -> str:
+def _without_fonts(text: str) -> str:
     for _ in range(3):
         text = _FONT.sub(r"\1", text)
-    return re.sub(r"[\\$]|\s+(?=\))|^\s+|\s+$", "", text)
+    return " ".join(re.sub(r"\\[,;:! ]|[\\$]", " ", text).replace(" )", ")").split())

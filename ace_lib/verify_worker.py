@@ -33,6 +33,7 @@ class Worker:
         started = time.monotonic()
         try:
             if row["domain"] == "math":
+                self._math_judge.start()  # loads while the first tiers judge
                 status, detail = verify_math(row, self._math_judge)
             else:
                 status, detail = self._judge_code(row)
