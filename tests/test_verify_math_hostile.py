@@ -19,7 +19,8 @@ TOWERS = [
     "9^{9^{9}}", "9^{9^{9^{9^9}}}", "10^{10^{10}}", "10**10**10", "2^{2^{2^{2^{2^{2}}}}}",
     "e^{e^{e^{e^e}}}", "((((9!)!)!)!)!", "5" + "!" * 100, "100000!", "(10^{10})!", "(10^9)^{10^9}",
     "(0.1)^{10^{10}}", "\\left(\\frac{3}{2}\\right)^{10^{8}}", "x^" * 900 + "x", "9^{-9^{9^9}}",
-    "i^{10^{10^{10}}}", "\\pi^{\\pi^{\\pi^{\\pi^\\pi}}}", "2^{1/1000000007}", "7^{777777777}-7^{777777776}",
+    "i^{10^{10^{10}}}", "\\pi^{\\pi^{\\pi^{\\pi^\\pi}}}", "2^{1/1000000007}",
+    "7^{777777777}-7^{777777776}",
     "\\exp(\\exp(\\exp(10)))", "1e999999999", "1e-999999999", "1e400", "0^{-1}", "0^0",
 ]  # fmt: skip
 FUNCTIONS = [
@@ -54,31 +55,42 @@ CODE = [
     f"__import__('os').system('touch {TRACE}')", f"exec(\"{TOUCH}\")", f"eval(\"{TOUCH}\")", TOUCH,
     f"lambda: {TOUCH}", f"\\text{{{TOUCH}}}", f"().__class__.__base__.__subclasses__(), {TOUCH}",
     f"sympify(\"{TOUCH}\")", f"Symbol('x'); {TOUCH}", f"N({TOUCH})", f"E+{TOUCH}", f"S({TOUCH})",
-    f"\\input{{{TRACE}}}", f"\\write18{{touch {TRACE}}}", "\\input{/etc/passwd}", "\\include{/etc/passwd}",
-    "\\def\\x{\\x\\x}\\x", "\\newcommand{\\a}{\\a}\\a", "\\loop\\iftrue\\repeat", "\\csname end\\endcsname",
-    "{0.__class__.__mro__}", "{answer.__globals__}", "%s%s%s%n", "%(gold)s", "${gold}", "`id`", "$(id)",
-    "'; DROP TABLE answers; --", "<script>5</script>", "{{5*1}}", "../../gold", "gold", "True", "None",
-    "lambda", "5 if True else 6", "5 or 6", "[5 for _ in range(10**9)]", "oo", "zoo", "beta", "gamma(5)",
+    f"\\input{{{TRACE}}}", f"\\write18{{touch {TRACE}}}", "\\input{/etc/passwd}",
+    "\\include{/etc/passwd}",
+    "\\def\\x{\\x\\x}\\x", "\\newcommand{\\a}{\\a}\\a", "\\loop\\iftrue\\repeat",
+    "\\csname end\\endcsname",
+    "{0.__class__.__mro__}", "{answer.__globals__}", "%s%s%s%n", "%(gold)s", "${gold}", "`id`",
+    "$(id)",
+    "'; DROP TABLE answers; --", "<script>5</script>", "{{5*1}}", "../../gold", "gold", "True",
+    "None",
+    "lambda", "5 if True else 6", "5 or 6", "[5 for _ in range(10**9)]", "oo", "zoo", "beta",
+    "gamma(5)",
 ]  # fmt: skip
 CHARACTERS = [
-    "\x00\x01", "5\x006", "\ud800", "\udfff5", "\u202e6", "\u200f6\u200e", "5\u0301\u0302", "\ufeff6",
-    "\U0001f600", "５６", "٦", "६", "\ufdfa" * 1900, "\u0301" * 1900, "²" * 1900, "½" * 900, "√" * 900,
+    "\x00\x01", "5\x006", "\ud800", "\udfff5", "\u202e6", "\u200f6\u200e", "5\u0301\u0302",
+    "\ufeff6",
+    "\U0001f600", "５６", "٦", "६", "\ufdfa" * 1900, "\u0301" * 1900, "²" * 1900, "½" * 900,
+    "√" * 900,
     "⁻¹⁰", "₅", "\x1b[31m6\x1b[0m", "\r\n6", "5\n\n6", "\t6", "\x7f6", "\u20286",
 ]  # fmt: skip
 REGULAR_EXPRESSIONS = [
     "5" + " " * 1900 + "x", "(" + " " * 1900 + "mod", "( " * 900 + "mod", "\\text{" + "{a}" * 600,
-    "1 " * 900 + "x", "12 cm" * 380, "a" * 1900 + "!", "\\text{a}" * 240, "\\," * 900 + "6", "~" * 1900,
+    "1 " * 900 + "x", "12 cm" * 380, "a" * 1900 + "!", "\\text{a}" * 240, "\\," * 900 + "6",
+    "~" * 1900,
     "5 " + "." * 1900 + "x", "A" + " or" * 600, "(A)" * 600, "5" + "'" * 1900, "\\dot{1}" * 280,
     "\\over" * 380, "{5\\over" * 270, "\\color{red}" * 170, "base" * 480, "11" * 150 + "base",
 ]  # fmt: skip
 TO_THE_THIRD_TIER = [
     "\\int_0^{9^{9^9}} x^{9^{9^9}} dx", "\\sum_{n=1}^{10^{10}} n!", "\\int" * 300 + "x",
-    "\\prod_{n=1}^{10^{9}} n", "\\lim_{x\\to 0} x^{x^{x^{x}}}", "\\sum_{n=1}^{\\infty}\\frac{1}{n^{n}}",
-    "\\int_0^1 " * 30 + "x" + " dx" * 30, "\\sum_{k=1}^{9^{9^9}} 1", "\\int_0^1 __import__('os') dx",
+    "\\prod_{n=1}^{10^{9}} n", "\\lim_{x\\to 0} x^{x^{x^{x}}}",
+    "\\sum_{n=1}^{\\infty}\\frac{1}{n^{n}}",
+    "\\int_0^1 " * 30 + "x" + " dx" * 30, "\\sum_{k=1}^{9^{9^9}} 1",
+    "\\int_0^1 __import__('os') dx",
     "\\sum_{n=0}^{\\infty} \\binom{10^9}{n}", "\\int_{-\\infty}^{\\infty} e^{e^{e^{x}}} dx",
 ]  # fmt: skip
 HOSTILE = [
-    *TOWERS, *FUNCTIONS, *LONG, *NESTED, *CODE, *CHARACTERS, *REGULAR_EXPRESSIONS, *TO_THE_THIRD_TIER,
+    *TOWERS, *FUNCTIONS, *LONG, *NESTED, *CODE, *CHARACTERS, *REGULAR_EXPRESSIONS,
+    *TO_THE_THIRD_TIER,
 ]  # fmt: skip
 GOLDS = ["25", "\\{1,2,3\\}", "x^2+1", "(1,2)"]
 
