@@ -4,7 +4,7 @@ import re
 
 _WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
           "ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16}  # fmt: skip
-_MARKUP = re.compile(r"\\(?:text\w*|math\w+|mbox)|\\[,;:! ]|[${}\s~]|^\w=")
+_MARKUP = re.compile(r"\\(?:text\w*|math\w+|mbox|boxed|[()])|\\[,;:! ]|[${}\s~]|^\w=")
 _BASED = re.compile(
     r"\(?(?P<digits>-?[0-9A-Za-z]{1,300}?)\)?(?:_\(?(?:base)?|\(?(?:in)?base-?)(?P<base>\w{1,7})\)?"
 )

@@ -76,14 +76,13 @@ class Operands:
     def raw_group(self) -> str:
         """The spelling of a subscript: a braced group or one token."""
         start, depth = self.at, 0
-        while True:
+        while self.token.kind != "end":
             depth += self.peek("{") - self.peek("}")
             self.at += 1
             if depth == 0:
                 spelling = "".join(token.value for token in self.tokens[start : self.at])
                 return spelling.strip("{}").rstrip(".")
-            if self.token.kind == "end":
-                raise Unparsed("a subscript that does not end")
+        raise Unparsed("a subscript that does not end")
 
     def primary(self) -> Node:
         """One operand without what follows it."""

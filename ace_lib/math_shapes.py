@@ -19,7 +19,9 @@ from ace_lib.math_value import mp
 _EMPTY_WORDS = {"no solution", "no solutions", "no real solution", "no real solutions", "none",
                 "empty set", "no real roots"}  # fmt: skip
 _NUMBER_WORDS = {word: i for i, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve".split())}  # fmt: skip
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty".split())}  # fmt: skip
+_DOMAINS = [("sym", rf"\mathbb{letter}") for letter in "NZQRC"]
 _OPENING = re.compile(r"^(?:there (?:is|are)|the|an?) (?=[a-z]{2})")
 
 
@@ -100,13 +102,13 @@ def _listed(items: list[Node], word: str = "") -> Node:
 
 
 def _is_condition(item: Node, items: list[Node]) -> bool:
-    r"""`k \in \mathbb{Z}`, or `x \ne 1` beside an expression in x."""
+    r"""`k \in \mathbb{Z}`, or `x \ne 1` or `x > 0` beside an expression in x."""
     if item[0] != "rel":
         return False
-    if item[2][-1] == ("sym", r"\mathbbZ"):
+    if item[2][-1] in _DOMAINS:
         return True
     others = [other for other in items if other[0] != "rel" or other[1] == ["="]]
-    return item[1] == ["!="] and bool(letters_of(item[2]) & letters_of(others))
+    return set(item[1]) <= set(ORDER) and bool(letters_of(item[2]) & letters_of(others))
 
 
 def _joined(values: list[Node], word: str) -> Node:
@@ -143,6 +145,8 @@ def _symbol(name: str) -> Node:
 def _product(left: Node, right: Node) -> Node:
     if left[0] == "sym" and right[0] == "bracket":  # P(1, 2)
         return ("named", shape(right), left[1], left)
+    if right[0] == "matrix":
+        return _matrix([[("mul", left, item) for item in row] for row in right[1]])
     return _with_signs(("mul", left, right))
 
 
@@ -205,7 +209,7 @@ def _equality(operators: list[str], sides: list[Node], is_gold: bool) -> Node:
     left, *values = exact
     name = name_of(left)
     if not name and not is_gold and not letters_of(values):
-        name = _name_of_sum(left)  # m + n = 7
+        name = _name_of_compound(left)
     if values and name and name not in letters_of(values):
         return ("named", _chain(values), name, left)
     if len(exact) == 2 and letters_of(exact):
@@ -249,8 +253,12 @@ def name_of(node: Node) -> str | None:
     return None
 
 
-def _name_of_sum(node: Node) -> str | None:
-    if node[0] not in ("add", "neg"):
+def _name_of_compound(node: Node) -> str | None:
+    r"""What `m + n = 7`, `AB^2 = 49`, `\frac{m}{n} = \frac34`, `\sin A = 1` call their value."""
+    if node[0] == "pow" and node[2][0] == "num":
+        return name_of(node[1])
+    if node[0] not in ("add", "div", "fn"):
         return name_of(node)
-    parts = [_name_of_sum(part) for part in node[1:]]
+    last = node[-1][1] if node[-1][0] == "neg" else node[-1]
+    parts = [_name_of_compound(part) for part in (*node[node[0] == "fn" :][1:-1], last)]
     return None if None in parts else node[0].join(parts)

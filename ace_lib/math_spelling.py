@@ -25,7 +25,13 @@ _ONE_UNIT = rf"(?:{_UNITS}|[msgLhNJ]){_POWER}"
 _REWRITES = [
     (re.compile(pattern), spelling)
     for pattern, spelling in (
+        (r"^\s*(\*\*|`|\")(.*)\1\s*$", r"\2"),
+        (r"^\s*(?:\\text\s*\{\s*)?(?i:(?:the )?(?:final )?answer(?: is\b|:)):?\s*\}?", ""),
         (r"^\s*~(?=\s*[\d\\.(-])", r"\\approx "),
+        (r"^(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?(?=\s*[\d\\])", "-"),
+        (r"(?<=\d)(?:\\[ ,;]|[\s~])*(?:\\text\s*\{\s*)?million\s*\}?", r"\\cdot 10^6 "),
+        (r",?\s*\\text\s*\{[\s,]*(?:for|where|with|if|when)(?: all| any| some)?\s*\}", ", "),
+        (r"(?<=\d)\s*\\text\s*\{\s*to\s*\}\s*(?=\d)", ":"),
         (r"\\(?:textcolor|color)\s*\{\w+\}", ""),
         (r"(?:\{|^)([^{}]*)\\over\b([^{}]*)(?:\}|$)", r"\\frac{\1}{\2}"),
         (r"(?:\{|^)([^{}]*)\\choose\b([^{}]*)(?:\}|$)", r"\\binom{\1}{\2}"),

@@ -35,7 +35,7 @@ _SYNONYMS = {
     r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": "and", r"\lor": "or",
     r"\wedge": "and", r"\vee": "or", r"\sim": r"\approx",
     r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
-    r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
+    r"\rightarrow": r"\to", r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
     r"\degree": r"\circ", r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan",
     r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\backslash": r"\setminus",
     r"\smallsetminus": r"\setminus", r"\lg": r"\log_10",
@@ -46,7 +46,7 @@ _WORD_COMMANDS = set(
 )
 FUNCTIONS = set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log "
-    "exp lcm gcd max min sgn sqrt det".split()
+    "exp lcm gcd max min sgn sqrt det cis".split()
 )
 _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty": r"\infty",
                   "theta": r"\theta", "oo": r"\infty"}  # fmt: skip

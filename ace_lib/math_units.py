@@ -51,6 +51,7 @@ def unit_name(words: list[str]) -> str:
     text = re.sub(r"([^\s/]+) +cubed\b", r"\1^3", text)
     text = re.sub(r"\s*(/|\bper\b)\s*", "/", text)
     text = re.sub(r"\s*\^\s*\{?(-?\d)\}?", r"^\1", text)
+    text = re.sub(r"\s+([A-Za-z]+)\^-(\d)", r"/\1^\2", text).replace("^1", "")  # m s^{-1}
     return re.sub(r"[A-Za-z°$€%\\]+", lambda word: _one_name(word.group()), text)
 
 

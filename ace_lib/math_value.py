@@ -16,9 +16,10 @@ Number = object  # Fraction, or mpmath's mpf or mpc
 
 _FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec",
-    "arccsc", "sinh", "cosh", "tanh", "coth", "exp",
+    "arccsc", "sinh", "cosh", "tanh", "coth", "exp", "cis",
 }  # fmt: skip
 _MPMATH_NAMES = {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")}
+_MPMATH_NAMES["cis"] = "expj"
 
 
 class TooLarge(ArithmeticError):

@@ -25,7 +25,7 @@ _LAYOUT = re.compile(
 )
 _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer)(?: is)?:? )?"
-    r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;]*)"
+    r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
 )
 _KNOWN = re.compile(r"\\(?:(?:int|iint|oint|sum|prod|lim)(?:\\limits)?\s*_|int\b)")
 _WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
@@ -178,4 +178,4 @@ def _is_choice(gold: str, answer: str) -> bool:
 def _without_fonts(text: str) -> str:
     for _ in range(3):
         text = _FONT.sub(r"\1", text)
-    return " ".join(re.sub(r"\\[,;:! ]|[\\$]", " ", text).replace(" )", ")").split())
+    return " ".join(re.sub(r"\\[,;:! ()]|[\\$]", " ", text).replace(" )", ")").split())

@@ -11,7 +11,8 @@ from ace_lib.verify_math import same_answer
 
 SECONDS = 1.5
 TRACE = Path("/tmp/ace-hostile-answer")
-NOT_PAID = {"wrong_answer", "timeout", "no_answer"}
+# On an overloaded machine math-verify may get no processor in time: that is no verdict.
+NOT_PAID = {"wrong_answer", "timeout", "no_answer", "verifier_error"}
 TOUCH = f"open('{TRACE}', 'w')"
 INTEGRAL = "\\int_0^1 x\\,dx"
 
@@ -145,8 +146,8 @@ def test_a_hostile_gold_costs_no_more(verifier):
 
 def test_a_third_tier_question_to_a_cold_verifier_is_answered():
     with Verifier(num_workers=1) as cold:
-        [(_, status, _)] = judge_in_a_thread(cold, [row("\\frac12", INTEGRAL)])
-    assert status == "passed"
+        [verdict] = cold.verify([row("\\frac12", INTEGRAL)])
+    assert verdict.status == "passed", "loading math-verify is not counted against the answer"
 
 
 def test_a_plain_gold_needs_no_third_tier():
