@@ -1,7 +1,7 @@
 r"""Judge a math answer against a gold answer, by the cheapest sure means.
 
 Tier 1 compares spellings and plain numbers; tier 2 parses both (`ace_lib.math_parse`) and compares
-exactly or to 35 digits; tier 3 asks math-verify in a killable process, only for LaTeX that tier 2
+exactly or to 100 digits; tier 3 asks math-verify in a killable process, only for LaTeX that tier 2
 does not know. Nothing here evaluates text from an answer, and every step is bounded.
 """
 

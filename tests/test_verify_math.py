@@ -31,7 +31,7 @@ def test_the_labelled_answers_cover_the_policy():
     assert len(rows) >= 300
     assert len({(r["gold"], r["response"]) for r in rows}) == len(rows)
     for category in {r["category"] for r in rows} - {"hostile", "hedge"}:
-        assert {r["right"] for r in rows if r["category"] == category} == {True, False}, category
+        assert {r["label"] for r in rows if r["category"] == category} == {True, False}, category
 
 
 def test_every_labelled_answer_gets_its_verdict(verifier):
@@ -43,7 +43,7 @@ def test_every_labelled_answer_gets_its_verdict(verifier):
     wrong = [
         (r["gold"], r["response"], verdict.status)
         for r, verdict in zip(rows, verdicts, strict=True)
-        if verdict.reward != float(r["right"])
+        if verdict.reward != float(r["label"])
     ]
     assert not wrong
 
