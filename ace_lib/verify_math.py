@@ -120,8 +120,8 @@ def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
     based = same_in_base(gold, answer)
     if based is not None:
         return based, ""
-    expected, trouble = _parsed(gold)
-    given, answer_trouble = _parsed(answer)
+    expected, trouble = parsed(gold)
+    given, answer_trouble = parsed(answer)
     if expected is None or given is None:
         return _by_words(gold, answer, trouble, answer_trouble)
     try:
@@ -135,7 +135,8 @@ def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[Node | None, Unparsed | None]:
+def parsed(text: str) -> tuple[Node | None, Unparsed | None]:
+    """The tree of an answer, or why it has none; a group's gold is read once."""
     while match := _FONT.fullmatch(text.strip()):
         if not re.search(r"\\(boxed|fbox)", text) and not re.search(r"\\|[\d$]", match.group(1)):
             break
