@@ -141,7 +141,7 @@ def _load_math_verify() -> object:
 
     def judge(gold: str, answer: str) -> str:
         expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
-        if not expected:
+        if all(isinstance(item, str) for item in expected):  # nothing but the text itself
             return "unparsed"
         given = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
         right = verify(expected, given, timeout_seconds=None)

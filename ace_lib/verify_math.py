@@ -27,6 +27,13 @@ _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer)(?: is)?:? )?"
     r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
 )
+_STATUS = {  # of what math-verify says
+    "equal": ("passed", ""),
+    "different": ("wrong_answer", ""),
+    "unparsed": ("invalid_problem", "the gold answer has no parse, not even by math-verify"),
+}
+_EMPTY = re.compile(r"\\(?:text\w*|math\w+|mbox|boxed|[()\[\],;:! ])|[${}\s.]")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}|[^\x00-\x7f]")
 _KNOWN = re.compile(r"\\(?:(?:int|iint|oint|sum|prod|lim)(?:\\limits)?\s*_|int\b)")
 _WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _FONT = re.compile(
@@ -40,18 +47,20 @@ def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     Raises:
         MathJudgeError: tier 3 failed; nothing is known about the answer.
     """
-    gold = str(row["gold"]).strip()
-    if not gold:
+    gold = "" if row["gold"] is None else str(row["gold"]).strip()
+    gold = prompts.last_boxed(gold) or gold if "\\boxed" in gold else gold
+    if not _EMPTY.sub("", gold):
         return "invalid_problem", {"reason": "the gold answer is empty"}
     if prompts.answer_part(row["response"]) is None:
         return "wrong_answer", {"reason": "the think block is never closed"}
     answer = prompts.final_answer(row["response"])
     if answer is None:
         return "no_answer", {"reason": "no box after </think>"}
-    if "\\boxed" in gold:
-        gold = prompts.last_boxed(gold) or gold
-    status, detail = _judge(gold, answer, judge)
-    return status, {"answer": answer[:SHOWN_CHARS], **detail}
+    status, tier, reason = _judge(gold, answer)
+    if status is None:
+        status, reason = _STATUS.get(reply := judge.ask(gold, answer), (reply, ""))
+    detail = {"answer": answer[:SHOWN_CHARS], "tier": tier}
+    return status, {**detail, "reason": reason} if reason else detail
 
 
 def same_answer(gold: str, answer: str) -> bool | None:
@@ -59,25 +68,19 @@ def same_answer(gold: str, answer: str) -> bool | None:
 
     Pure, bounded, and fit for grouping attempts in a majority vote.
     """
-    status, detail = _judge(gold, answer, None)
-    return status == "passed" if detail["tier"] < 3 else None
+    status, _, _ = _judge(gold, answer)
+    return None if status is None else status == "passed"
 
 
-def _judge(gold: str, answer: str, judge: MathJudge | None) -> tuple[str, dict]:
-    first = _tier_one(gold, answer)
-    if first is not None:
-        return _status(first), {"tier": 1}
-    if max(len(gold), len(answer)) > MAX_CHARS:
-        return "wrong_answer", {"tier": 1, "reason": f"longer than {MAX_CHARS} characters"}
-    right, reason = _tier_two(gold, answer)
+def _judge(gold: str, answer: str) -> tuple[str | None, int, str]:
+    """Status (None: ask math-verify), tier and reason."""
+    right, reason = _tier_one(gold, answer), ""
     if right is not None:
-        return _status(right), {"tier": 2, **({"reason": reason} if reason else {})}
-    if judge is None:
-        return "wrong_answer", {"tier": 3, "reason": reason}
-    reply = judge.ask(gold, answer)
-    if reply == "unparsed":
-        return "invalid_problem", {"tier": 3, "reason": "the gold answer cannot be parsed"}
-    return {"equal": "passed", "different": "wrong_answer"}.get(reply, reply), {"tier": 3}
+        return _status(right), 1, ""
+    if max(len(gold), len(answer)) > MAX_CHARS:
+        return "wrong_answer", 1, f"longer than {MAX_CHARS} characters"
+    status, reason = _tier_two(plain_characters(gold), plain_characters(answer))
+    return status, 2 if status else 3, reason if status else ""
 
 
 def _status(right: bool) -> str:
@@ -112,26 +115,25 @@ def _spelling(text: str) -> str:
     return re.sub(r"(?<!\d) | (?!\d)", "", _LAYOUT.sub(lambda m: m["space"] and " " or "", text))
 
 
-def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
-    """Right, wrong or None (ask tier 3), and a reason."""
-    gold, answer = plain_characters(gold), plain_characters(answer)
+def _tier_two(gold: str, answer: str) -> tuple[str | None, str]:
+    """Status (None: ask math-verify) and reason."""
     if _is_choice(gold, answer):
-        return True, ""
+        return "passed", ""
     based = same_in_base(gold, answer)
     if based is not None:
-        return based, ""
+        return _status(based), ""
     expected, trouble = parsed(gold)
     given, answer_trouble = parsed(answer)
+    in_words = _words_of(gold) == _words_of(answer)
     if expected is None or given is None:
-        return _by_words(gold, answer, trouble, answer_trouble)
+        return ("passed", "") if in_words else _no_parse(gold, answer, trouble, answer_trouble)
     try:
         right = compare(expected, given)
     except Unparsed as error:
-        return _words_of(gold) == _words_of(answer), str(error)
+        return _status(in_words), str(error)
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return False, f"no value: {type(error).__name__}"
-    worded = "text" in (expected[0], given[0]) and _words_of(gold) == _words_of(answer)
-    return right or worded, ""
+        return "wrong_answer", f"no value: {type(error).__name__}"
+    return _status(right or in_words and "text" in (expected[0], given[0])), ""
 
 
 @lru_cache(maxsize=4096)
@@ -147,17 +149,16 @@ def parsed(text: str) -> tuple[Node | None, Unparsed | None]:
         return None, error
 
 
-def _by_words(
+def _no_parse(
     gold: str, answer: str, trouble: Unparsed | None, answer_trouble: Unparsed | None
-) -> tuple[bool | None, str]:
-    """At least one side is no formula: words, or LaTeX for tier 3."""
-    if _words_of(gold) == _words_of(answer):
-        return True, ""
-    reason = str(trouble or answer_trouble)
+) -> tuple[str | None, str]:
+    """At least one side is no formula: words, LaTeX for math-verify, or a gold that is broken."""
+    if trouble and not trouble.latex and not _WORD.search(gold):
+        return "invalid_problem", f"the gold answer has no parse: {trouble}"
     # math-verify overlooks what it does not know, as words or \\lesssim: it gets neither to see.
     if _WORDED.search(answer) or not (trouble and trouble.latex or _KNOWN.search(answer)):
-        return False, reason
-    return None, reason
+        return "wrong_answer", str(trouble or answer_trouble)
+    return None, ""
 
 
 def _words_of(text: str) -> list[str]:

@@ -48,10 +48,25 @@ def test_every_labelled_answer_gets_its_verdict(verifier):
     assert not wrong
 
 
-@pytest.mark.parametrize("gold", ["", "   "])
+@pytest.mark.parametrize("gold", ["", "   ", "$$", "\\boxed{}", "\\text{ }", None])
 def test_an_empty_gold_is_an_invalid_problem(gold):
     status, detail = verify_math(row(gold, "5"), MathJudge())
     assert status == "invalid_problem" and "empty" in detail["reason"]
+
+
+@pytest.mark.parametrize(
+    "gold", ["\\frac{1}{", "(1,2", "5 +", "???", "x^", "12 34", "\\unknown{5}"]
+)
+def test_a_gold_without_a_parse_is_an_invalid_problem(verifier, gold):
+    [verdict] = verifier.verify([row(gold, "5")])
+    assert verdict.status == "invalid_problem" and "gold" in verdict.detail["reason"]
+
+
+@pytest.mark.parametrize(
+    "gold", ["the second one", "\\text{Ann and Bob}", "f(x)=ax, where a>0 is odd"]
+)
+def test_a_gold_in_words_is_a_gold(gold):
+    assert same_answer(gold, "5") is False and same_answer(gold, f" {gold}.") is True
 
 
 def test_a_failing_judge_is_no_verdict(monkeypatch):
