@@ -3,6 +3,7 @@ r"""The operands of an answer: numbers, letters, functions, roots, brackets, mat
 The lower half of the recursive descent; `ace_lib.math_parse` has the operators.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from ace_lib.math_tokens import Token, Unparsed
@@ -12,7 +13,6 @@ _CLOSERS = {"(": (")", "]"), "[": ("]", ")"), r"\{": (r"\}",), r"\langle": (r"\r
 _NAMES = {r"\triangle", r"\angle", r"\overrightarrow", r"\overleftrightarrow", r"\odot",
           r"\widehat", r"\parallel", r"\perp"}  # fmt: skip
 DECORATIONS = {r"\vec", r"\hat", r"\tilde", r"\underline"}
-_MATRICES = {"matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "array"}
 _CURRENCIES = {r"\dollar": "$", r"\euro": "€", r"\pounds": "£"}
 
 
@@ -142,33 +142,24 @@ class Operands:
         """What a command or an opening bracket starts."""
         if value in _CLOSERS:
             return self.bracket(value)
-        if value == "{":
-            return self.until("}")
-        if value == "|":
-            return self.between_bars()
         if value in (r"\lfloor", r"\lceil"):
-            name = value[2:]
-            return ("fn", name, self.until(rf"\r{name}"))
+            return ("fn", value[2:], self.until(rf"\r{value[2:]}"))
         if value == r"\frac":
             return ("div", self.argument(), self.argument())
         if value == r"\binom":
             return ("fn", "binom", self.argument(), self.argument())
-        if value in (r"\sqrt", r"\wholesqrt"):
-            return self.root(value)
         if value in (r"\infty", r"\emptyset"):
             return ("sym", value)
         if value in _CURRENCIES:
             return ("unit", self.power(), [_CURRENCIES[value]])
-        if value == r"\overline":
-            return self.overlined()
         if value in _NAMES:
             return ("name", value, _label(self.product()))
-        if value in DECORATIONS:
-            return self.argument()
         if value in (r"\dot", r"\ddot"):
             return ("sym", value + _label(self.argument()))
-        if value == r"\begin":
-            return self.matrix()
+        if value in DECORATIONS:
+            return self.argument()
+        if value in _READERS:
+            return _READERS[value](self)
         raise Unparsed(f"unexpected {value!r}", latex=value.startswith("\\"))
 
     def bracket(self, opener: str) -> Node:
@@ -178,10 +169,8 @@ class Operands:
             return ("set", []) if opener == r"\{" else ("bracket", opener, closers[0], [])
         if opener == r"\{":
             self.skip_set_builder()
-        bars, self.bars = self.bars, 0
-        inner = self.listing(closers)
-        self.bars = bars
-        closer = self.expect(*closers)
+        inner = self.until(*closers)
+        closer = self.tokens[self.at - 1].value
         items = inner[1] if inner[0] == "list" and not _joins_relations(inner) else [inner]
         if opener == r"\{":
             return ("set", items)
@@ -206,13 +195,10 @@ class Operands:
         self.bars -= 1
         return ("fn", "abs", inner)
 
-    def root(self, value: str) -> Node:
-        r"""\sqrt{…} and \sqrt[n]{…}."""
-        index = ("num", Fraction(2))
-        if self.take("["):
-            index = self.until("]")
-        radicand = self.argument() if value == r"\sqrt" else self.primary()
-        return ("root", radicand, index)
+    def root(self, radicand: Callable[[], Node]) -> Node:
+        r"""\sqrt{…}, \sqrt[n]{…}; √12 and sqrt 12 take the whole number."""
+        index = self.until("]") if self.take("[") else ("num", Fraction(2))
+        return ("root", radicand(), index)
 
     def overlined(self) -> Node:
         r"""\overline{AB}."""
@@ -249,33 +235,23 @@ class Operands:
         return argument
 
     def matrix(self) -> Node:
-        """Rows and entries of a matrix environment."""
-        kind = self.environment()
-        if kind not in _MATRICES:
-            raise Unparsed(f"environment {kind}", latex=True)
-        if kind == "array" and self.peek("{"):
-            self.raw_group()
+        """Rows and entries of a matrix."""
         rows, row = [], []
-        while not self.peek(r"\end"):
+        while not self.take(r"\endmatrix"):
             row.append(self.relation())
             if self.take(r"\\"):
                 rows, row = [*rows, row], []
-            elif not self.take("&") and not self.peek(r"\end"):
+            elif not self.take("&") and not self.peek(r"\endmatrix"):
                 raise Unparsed("unreadable matrix")
-        self.at += 1
-        self.environment()
         return ("matrix", [*rows, row] if row else rows)
 
-    def environment(self) -> str:
-        """The name of an environment."""
-        self.expect("{")
-        name = ""
-        while not self.take("}"):
-            if self.token.kind not in ("sym", "text", "op"):
-                raise Unparsed("unreadable environment", latex=True)
-            name += self.token.value
-            self.at += 1
-        return name
+
+_READERS = {
+    "{": lambda operands: operands.until("}"), "|": Operands.between_bars,
+    r"\sqrt": lambda operands: operands.root(operands.argument), r"\beginmatrix": Operands.matrix,
+    r"\wholesqrt": lambda operands: operands.root(operands.primary),
+    r"\overline": Operands.overlined,
+}  # fmt: skip
 
 
 def _joins_relations(node: Node) -> bool:

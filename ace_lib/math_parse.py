@@ -159,7 +159,7 @@ class _Parser(Operands):
             return self.bars == 0
         return token.kind in ("op", "cmd") and token.value in (
             "(", "[", "{", r"\frac", r"\sqrt", r"\wholesqrt", r"\binom", r"\lfloor", r"\lceil",
-            r"\overline", r"\dot", r"\ddot", r"\begin", *DECORATIONS,
+            r"\overline", r"\dot", r"\ddot", r"\beginmatrix", *DECORATIONS,
         )  # fmt: skip
 
     def power(self) -> Node:

@@ -41,10 +41,16 @@ _REWRITES = [
          r"\\pmod{\1}"),
         (rf"\\frac\{{(\\(?:text|mathrm)\{{[^{{}}]*\}}{_POWER})\}}"
          rf"\{{(\\(?:text|mathrm)\{{[^{{}}]*\}}{_POWER})\}}", r"\1/\2"),
+        (r"\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[clr|\s]*\})?",
+         r"\\beginmatrix "),
+        (r"\\end\s*\{\w*(?:matrix|array)\}", r"\\endmatrix "),
         (r"(?<=\d)[\s~]*([AaPp])\.?[Mm]\.?\s*$", r"\\text{\1m}"),
     )
 ]  # fmt: skip
 
+_DIGIT_GROUPS = (
+    r"(?<![\d.,])[1-9]\d{{0,2}}(?:(?:\{{,\}}|\\[,;:! ]|[\s~]{comma})(?:\\!)?\d{{3}})+(?!\d)"
+)
 _UNIT_AT_END = re.compile(
     rf"(?:(?:(?<=[\d}})])|(?<=\\pi))\s*(?i:{_UNITS})|(?<=\d)[\s~]+[msgLhNJ]){_POWER}"
     rf"(?:\s*/\s*{_ONE_UNIT})?[\s.]*$"
@@ -60,7 +66,7 @@ class Unparsed(ValueError):
 
 
 def respell(text: str) -> str:
-    r"""The same answer in one LaTeX spelling, `$` only as \dollar, digit groups marked by \group.
+    r"""The same answer in one LaTeX spelling, `$` only as \dollar, 10,000 and 10{,}000 as 10000.
 
     Raises:
         Unparsed: too long.
@@ -69,11 +75,14 @@ def respell(text: str) -> str:
         raise Unparsed(f"longer than {MAX_CHARS} characters")
     for pattern, spelling in _REWRITES:
         text = pattern.sub(spelling, text)
+    comma = "" if re.search(r"(?<!\\)[(\[]|\\\{", text) else "|,"  # (1,000) is a pair
+    groups = _DIGIT_GROUPS.format(comma=comma)
+    text = re.sub(groups, lambda m: re.sub(r"\D", "", m.group()), text)
     text = _UNIT_AT_END.sub(lambda m: rf"\text{{ {re.sub('[{}~]', '', m.group())}}}", text)
     text = text.replace("\\$", "\\dollar ")
     if text.count("$") == 1:
         text = text.replace("$", "\\dollar ")
-    return text.replace("$", " ").replace("{,}", "\\group ").strip()
+    return text.replace("$", " ").strip()
 
 
 def plain_characters(text: str) -> str:

@@ -1,7 +1,7 @@
 r"""From the LaTeX (or plain text) of an answer to tokens, for `ace_lib.math_parse`.
 
 Only spelling is decided here: layout commands vanish, synonyms become one token, words are told
-from products of letters, digit groups are joined.
+from products of letters.
 """
 
 import re
@@ -12,11 +12,10 @@ from ace_lib.math_spelling import Unparsed, respell
 
 @dataclass
 class Token:
-    """`kind` is num, sym, fn, cmd, op, text or end; `spaced`: white space stands before it."""
+    """`kind` is num, sym, fn, cmd, op, text or end."""
 
     kind: str
     value: str
-    spaced: bool = False
 
 
 _SKIPPED = set(
@@ -53,9 +52,9 @@ _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty"
 _COMMANDS = set(
     r"\frac \sqrt \wholesqrt \binom \circ \infty \pm \mp \cup \cap \setminus \in \approx "
     r"\overline \dot \ddot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
-    r"\emptyset \begin \end \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
+    r"\emptyset \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
     r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
-    r"\underline \overset \tilde \wholelog".split()
+    r"\underline \overset \tilde \beginmatrix \endmatrix \dollar".split()
 )
 _GREEK = set(
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \rho "
@@ -77,7 +76,10 @@ def tokenize(text: str) -> list[Token]:
     Raises:
         Unparsed: too long, or a LaTeX command that is not known here.
     """
-    return _join_digit_groups([*_scan(respell(text)), Token("end", "")])
+    tokens = _scan(respell(text))
+    while len(tokens) > 1 and tokens[-1].kind == "op" and tokens[-1].value in (".", ",", ";"):
+        tokens.pop()
+    return [*tokens, Token("end", "")]
 
 
 def _scan(text: str) -> list[Token]:
@@ -100,8 +102,7 @@ def _scan(text: str) -> list[Token]:
             new = [Token("op", r"\\")]
         else:
             new = [Token("num" if kind == "num" else "op", "^" if value == "**" else value)]
-        if new:
-            new[0].spaced, spaced = spaced, False
+        spaced = spaced and not new
         tokens += new
     return tokens
 
@@ -124,7 +125,7 @@ def _command(name: str, text: str, position: int) -> tuple[int, list[Token]]:
         return position, [Token("fn", name[1:])]
     if name in _GREEK:
         return position, [Token("sym", name)]
-    if name in _COMMANDS or name in (r"\dollar", r"\group"):
+    if name in _COMMANDS:
         return position, [Token("cmd", name)]
     if not name.startswith("\\"):
         return position, [Token("op", name)]
@@ -151,7 +152,7 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
         return position, _scan(words)
     if re.fullmatch(r"[\d.,/\s%+()-]*", words):
         return position, _scan(words)
-    return position, [Token("text", words, words != group.group(1))]
+    return position, [Token("text", words)]
 
 
 def _word(word: str, previous: Token | None, spaced: bool, last: bool) -> list[Token]:
@@ -177,38 +178,3 @@ _WORDS = set(
     "no yes none true odd even not the is of to for all any real east west fair base men from "
     "left noon zero one two six ten four five nine dne both undef".split()
 )
-
-
-def _join_digit_groups(tokens: list[Token]) -> list[Token]:
-    r"""1,000 and 10\,000 and 10{,}000 are one number (1,000 not inside brackets)."""
-    joined: list[Token] = []
-    depth = 0
-    for token in tokens:
-        depth += (token.value in ("(", "[", r"\{", r"\langle")) - (
-            token.value in (")", "]", r"\}", r"\rangle")
-        )
-        number = _number_before(joined, token, depth)
-        if number is None:
-            joined.append(token)
-        else:
-            del joined[number + 1 :]
-            first = joined[number]
-            joined[number] = Token("num", first.value + token.value, first.spaced)
-    while len(joined) > 1 and joined[-2].kind == "op" and joined[-2].value in (".", ",", ";"):
-        del joined[-2]
-    return [token for token in joined if token.value != r"\group"]
-
-
-def _number_before(joined: list[Token], token: Token, depth: int) -> int | None:
-    """Index of the number that `token`, three digits, goes on; None when it starts anew."""
-    if token.kind != "num" or not joined or not re.fullmatch(r"\d{3}(\.\d*)?", token.value):
-        return None
-    separator = joined[-1]
-    comma = separator.value == "," and not (separator.spaced or token.spaced or depth)
-    if comma or separator.value == r"\group":
-        index = len(joined) - 2
-    else:
-        index = len(joined) - 1 if token.spaced else -1
-    if index < 0 or joined[index].kind != "num":
-        return None
-    return index if re.fullmatch(r"[1-9]\d{0,2}(\d{3})*", joined[index].value) else None
