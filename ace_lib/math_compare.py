@@ -4,7 +4,7 @@
 brackets that matter, a unit or `x =` that may be missing on one side but not contradict.
 """
 
-import math
+import operator
 
 from ace_lib.math_operands import Node
 from ace_lib.math_regions import intervals, merge
@@ -172,10 +172,6 @@ def _same_matrices(gold: Node, answer: Node) -> bool:
     )
 
 
-def _same_texts(gold: Node, answer: Node) -> bool:
-    return gold == answer
-
-
 def _same_statements(gold: Node, answer: Node) -> bool:
     sides = [[shape(side) for side in node[-1]] for node in (gold, answer)]
     return gold[:2] == answer[:2] and _same_all(*sides)
@@ -204,31 +200,18 @@ def _same_clocks(gold: Node, answer: Node) -> bool:
 
 def _same_ratios(gold: Node, answer: Node) -> bool:
     if gold[0] != answer[0]:
-        return not _is_clock((gold if gold[0] == "ratio" else answer)[1]) and same_value(
-            gold, answer
-        )
-    if len(gold[1]) != len(answer[1]):
-        return False
-    if _is_clock(gold[1]) or _is_clock(answer[1]):
+        return same_value(gold, answer)
+    if len(gold[1]) != len(answer[1]) or ("num", 0) in gold[1]:  # 5:00 is a time
         return gold[1] == answer[1]
     first, *others = zip(gold[1], answer[1], strict=True)
     return all(same_value(("mul", first[0], b), ("mul", first[1], a)) for a, b in others)
-
-
-def _is_clock(parts: list[Node]) -> bool:
-    """9:45 and 5:00 are times: a ratio would be in lowest terms."""
-    whole = [part[1] for part in parts if part[0] == "num" and part[1].denominator == 1]
-    if len(whole) != 2 or len(parts) != 2:
-        return False
-    first, second = (value.numerator for value in whole)
-    return math.gcd(first, second) > 1 and (second == 0 or 10 <= second < 60) and first < 24
 
 
 _RULES = {
     "chain": _same_chains, "named": _same_named, "assigned": _same_assigned,
     "region": _same_regions, "set": _same_sets, "mod": _same_mod, "unit": _same_quantity,
     "percent": _same_quantity, "deg": _same_quantity, "name": _same_names,
-    "bracket": _same_brackets, "matrix": _same_matrices, "text": _same_texts,
+    "bracket": _same_brackets, "matrix": _same_matrices, "text": operator.eq,
     "clock": _same_clocks,
     "statement": _same_statements, "equation": _same_equations, "ratio": _same_ratios,
 }  # fmt: skip

@@ -53,7 +53,7 @@ class Operands:
     def expect_end(self) -> None:
         """Raise Unparsed unless all is read."""
         if self.token.kind != "end":
-            raise Unparsed(f"unexpected {self.token.value!r}")
+            raise Unparsed(f"unexpected {self.token.value!r}", latex=self.token.kind == "cmd")
 
     def until(self, *closers: str) -> Node:
         """What stands before a closing bracket, and the bracket."""

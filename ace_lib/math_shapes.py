@@ -257,7 +257,7 @@ def _name_of_compound(node: Node) -> str | None:
     r"""What `m + n = 7`, `AB^2 = 49`, `\frac{m}{n} = \frac34`, `\sin A = 1` call their value."""
     if node[0] == "pow" and node[2][0] == "num":
         return name_of(node[1])
-    if node[0] not in ("add", "div", "fn"):
+    if node[0] not in ("add", "mul", "div", "fn"):
         return name_of(node)
     last = node[-1][1] if node[-1][0] == "neg" else node[-1]
     parts = [_name_of_compound(part) for part in (*node[node[0] == "fn" :][1:-1], last)]

@@ -49,13 +49,6 @@ FUNCTIONS = set(
 )
 _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty": r"\infty",
                   "theta": r"\theta", "oo": r"\infty"}  # fmt: skip
-_COMMANDS = set(
-    r"\frac \sqrt \wholesqrt \binom \circ \infty \pm \mp \cup \cap \setminus \in \approx "
-    r"\overline \dot \ddot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
-    r"\emptyset \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
-    r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
-    r"\underline \overset \tilde \beginmatrix \endmatrix \dollar".split()
-)
 _GREEK = set(
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \rho "
     r"\sigma \tau \upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi "
@@ -125,11 +118,7 @@ def _command(name: str, text: str, position: int) -> tuple[int, list[Token]]:
         return position, [Token("fn", name[1:])]
     if name in _GREEK:
         return position, [Token("sym", name)]
-    if name in _COMMANDS:
-        return position, [Token("cmd", name)]
-    if not name.startswith("\\"):
-        return position, [Token("op", name)]
-    raise Unparsed(f"unknown command {name}", latex=True)
+    return position, [Token("cmd" if name.startswith("\\") else "op", name)]
 
 
 def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:

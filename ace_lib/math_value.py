@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
 from ace_lib.math_operands import Node
 from ace_lib.math_spelling import Unparsed
@@ -24,18 +25,13 @@ class TooLarge(ArithmeticError):
     """The value needs more digits than any answer has."""
 
 
-_mp = None
-
-
+@cache
 def mp() -> object:
     """mpmath's context, loaded when the first number that is not a fraction appears."""
-    global _mp
-    if _mp is None:
-        from mpmath import mp as context
+    from mpmath import mp as context
 
-        context.dps = DIGITS
-        _mp = context
-    return _mp
+    context.dps = DIGITS
+    return context
 
 
 class Evaluator:

@@ -1,5 +1,6 @@
 """Hostile answers: each gets a wrong verdict within 1.5 seconds, from a thread, without effects."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -9,10 +10,9 @@ import pytest
 from ace_lib.verify import Verifier
 from ace_lib.verify_math import same_answer
 
-SECONDS = 1.5
+SECONDS = 1.5 * max(1.0, 2 * os.getloadavg()[0] / os.cpu_count())  # CPU limits count
 TRACE = Path("/tmp/ace-hostile-answer")
-# On an overloaded machine math-verify may get no processor in time: that is no verdict.
-NOT_PAID = {"wrong_answer", "timeout", "no_answer", "verifier_error"}
+NOT_PAID = {"wrong_answer", "timeout", "no_answer"}
 TOUCH = f"open('{TRACE}', 'w')"
 INTEGRAL = "\\int_0^1 x\\,dx"
 
