@@ -53,13 +53,13 @@ class MathJudge:
         try:
             self._process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
             self._process.stdin.flush()
-            reply = self._process.stdout.readline()
+            reply = self._process.stdout.readline().decode(errors="replace").strip()
         except OSError as error:
-            reply = str(error).encode()
-        if reply.strip() not in (b"equal", b"different", b"unparsed", b"timeout"):
+            reply = str(error)
+        if reply not in ("equal", "different", "unparsed", "timeout"):
             self.close()
-            raise MathJudgeError(f"math-verify failed: {reply[:200].decode(errors='replace')}")
-        return reply.strip().decode()
+            raise MathJudgeError(f"math-verify failed: {reply[:200]}")
+        return reply
 
     def close(self) -> None:
         """End the process."""

@@ -38,23 +38,14 @@ def same_number(a: Number, b: Number) -> bool:
 
 
 def same_value(gold: Node, answer: Node) -> bool:
-    """Whether two expressions are equal: as numbers, or as functions at the fixed points."""
-    return any(_same_under(gold, answer, log_base) for log_base in _conventions(gold, answer))
+    """Whether two expressions are equal, with one meaning of \\log or the other."""
+    bases = ("10", "e") if "'fn', 'log'," in str((gold, answer)) else ("10",)
+    return any(_agree(evaluate_both(gold, answer, base)) for base in bases)
 
 
-def _conventions(*nodes: Node) -> tuple[str, ...]:
-    return ("10", "e") if "'fn', 'log'," in str(nodes) else ("10",)
-
-
-def _same_under(gold: Node, answer: Node, log_base: str) -> bool:
-    agreements = 0
-    for values in evaluate_both(gold, answer, log_base):
-        if values is None:
-            continue
-        if not same_number(*values):
-            return False
-        agreements += 1
-    return agreements > 0
+def _agree(pairs: list[tuple | None]) -> bool:
+    known = [pair for pair in pairs if pair is not None]
+    return known != [] and all(same_number(*pair) for pair in known)
 
 
 def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple | None]:

@@ -104,7 +104,7 @@ def _plain_number(text: str) -> Fraction | None:
     match = _SLASH.fullmatch(text)
     if match is None:
         return None
-    above, below = match.group(2) or match.group(4), match.group(3) or match.group(5)
+    above, below = filter(None, match.groups()[1:])
     return Fraction(int(match.group(1) + above), int(below)) if int(below) else None
 
 
