@@ -150,6 +150,12 @@ def _product(left: Node, right: Node) -> Node:
     return _with_signs(("mul", left, right))
 
 
+def _negative(inner: Node) -> Node:
+    if inner[0] == "matrix":
+        return _product(("num", Fraction(-1)), inner)
+    return _with_signs(("neg", inner))
+
+
 def _with_unit(value: Node, words: list[str]) -> Node:
     if not is_unit(words):
         raise Unparsed("words after the number")
@@ -179,7 +185,7 @@ def plain_words(text: str) -> str:
 
 _READERS = {
     "list": _listed, "set": _set, "bracket": _bracket, "matrix": _matrix, "mod": _mod,
-    "sym": _symbol, "mul": _product, "unit": _with_unit, "text": _words,
+    "sym": _symbol, "mul": _product, "unit": _with_unit, "text": _words, "neg": _negative,
 }  # fmt: skip
 
 
@@ -257,7 +263,7 @@ def _name_of_compound(node: Node) -> str | None:
     r"""What `m + n = 7`, `AB^2 = 49`, `\frac{m}{n} = \frac34`, `\sin A = 1` call their value."""
     if node[0] == "pow" and node[2][0] == "num":
         return name_of(node[1])
-    if node[0] not in ("add", "mul", "div", "fn"):
+    if node[0] not in ("add", "mul", "div", "fn", "inter", "union"):
         return name_of(node)
     last = node[-1][1] if node[-1][0] == "neg" else node[-1]
     parts = [_name_of_compound(part) for part in (*node[node[0] == "fn" :][1:-1], last)]

@@ -30,6 +30,7 @@ _REWRITES = [
         (r"^\s*~(?=\s*[\d\\.(-])", r"\\approx "),
         (r"^(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?(?=\s*[\d\\])", "-"),
         (r"(?<=\d)(?:\\[ ,;]|[\s~])*(?:\\text\s*\{\s*)?million\s*\}?", r"\\cdot 10^6 "),
+        (r",?\s*\\text\s*\{[\s,]*for (?:all|any|every)[^{}]*\}\s*\w?\s*$", ""),
         (r",?\s*\\text\s*\{[\s,]*(?:for|where|with|if|when)(?: all| any| some)?\s*\}", ", "),
         (r"(?<=\d)\s*\\text\s*\{\s*to\s*\}\s*(?=\d)", ":"),
         (r"\\(?:textcolor|color)\s*\{\w+\}", ""),

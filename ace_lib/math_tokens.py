@@ -135,6 +135,8 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     words = _SYNONYMS.get(f"\\{words}", words).lstrip("\\") if name == r"\operatorname" else words
     if words in FUNCTIONS and (not name.startswith(r"\text") or words in ("lcm", "gcd")):
         return position, [Token("fn", words)]
+    if words in _PLAIN_SYMBOLS:
+        return position, [Token("sym", _PLAIN_SYMBOLS[words])]
     if connective := _CONNECTIVES.get(words.lower().strip(" ,;")):
         return position, [Token(*connective)]
     if not is_text and (len(words) == 1 or not words.isalpha()):
