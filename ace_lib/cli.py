@@ -1,4 +1,4 @@
-"""The command `ace` (also `python -m ace_lib`): run, doctor, verify, audit, results."""
+"""The command `ace` (also `python -m ace_lib`): run, doctor, lint, plan, verify, audit, results."""
 
 import argparse
 import sys
@@ -44,6 +44,17 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("doctor", help=text, description=text)
     _add_profile(command)
     command.set_defaults(command=_doctor)
+
+    text = "check that the values of profiles fit each other"
+    command = commands.add_parser("lint", help=text, description=text)
+    command.add_argument("profiles", nargs="+", metavar="PROFILE", help="without .yaml")
+    command.set_defaults(command=_lint)
+
+    text = "estimate time, tokens, memory and disk of a profile before anything runs"
+    command = commands.add_parser("plan", help=text, description=text)
+    command.add_argument("profile", metavar="PROFILE", help="without .yaml")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="save the costs as a figure")
+    command.set_defaults(command=_plan)
 
     text = "copy what a profile's runs showed to results/, and render the README from it"
     command = commands.add_parser("results", help=text, description=text)
@@ -91,6 +102,28 @@ def _audit(arguments: argparse.Namespace) -> int:
     from ace_lib import audit
 
     audit.print_audit(arguments.files, arguments.workers, arguments.json)
+    return 0
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from ace_lib import lint
+
+    found = [finding for name in arguments.profiles for finding in lint.lint(name)]
+    print(*found, sep="\n", file=sys.stderr)
+    if not found:
+        print(f"{len(lint.RULES)} rules, nothing found in {', '.join(arguments.profiles)}")
+    return 1 if found else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from ace_lib import plan
+
+    made = plan.make_plan(arguments.profile)
+    print(plan.report(made))
+    if arguments.figure:
+        figure, alt = plan.draw(made)
+        figure.savefig(arguments.figure, metadata={"Description": alt})
+    made.check()
     return 0
 
 
