@@ -34,6 +34,7 @@ class MathJudge:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
+        self.loading_seconds = 0.0  # that questions waited for a process to load
 
     def start(self) -> None:
         """Start the process, unless it runs, without waiting for it."""
@@ -41,6 +42,7 @@ class MathJudge:
             command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
             pipe, null = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null)
+            self._is_loaded = False
 
     def ask(self, gold: str, answer: str) -> str:
         """Whether math-verify takes `answer` for `gold`: "equal", "different", "unparsed" (the
@@ -53,6 +55,7 @@ class MathJudge:
         try:
             self._process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
             self._process.stdin.flush()
+            self._wait_until_loaded()
             reply = self._process.stdout.readline().decode(errors="replace").strip()
         except OSError as error:
             reply = str(error)
@@ -60,6 +63,13 @@ class MathJudge:
             self.close()
             raise MathJudgeError(f"math-verify failed: {reply[:200]}")
         return reply
+
+    def _wait_until_loaded(self) -> None:
+        if not self._is_loaded:
+            started = time.monotonic()
+            self._process.stdout.readline()
+            self._is_loaded = True
+            self.loading_seconds += time.monotonic() - started
 
     def close(self) -> None:
         """End the process."""
@@ -155,10 +165,11 @@ def _load_math_verify() -> object:
 
 
 def main() -> None:
-    """Serve questions, one JSON line [gold, answer] each, until standard input closes."""
+    """Say "ready", then answer questions, a JSON line [gold, answer] each, until input closes."""
     judge_answer = _load_math_verify()
     replies = os.dup(1)
     os.dup2(2, 1)
+    os.write(replies, b"ready\n")
     child = None
     for line in sys.stdin.buffer:
         child = child or _Judge(judge_answer)
