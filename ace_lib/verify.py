@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,6 +64,8 @@ class Verifier:
     """
 
     def __init__(self, num_workers: int | None = None, isolated: bool = False) -> None:
+        if num_workers is not None and num_workers < 1:
+            raise AceError(f"{num_workers} workers: must be at least 1")
         self._num_workers = num_workers or len(os.sched_getaffinity(0))
         self._isolated = isolated
         self._workers: list[WorkerProcess] = []
@@ -222,9 +224,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
     try:
-        if arguments.workers is not None and arguments.workers < 1:
-            raise AceError(f"--workers is {arguments.workers}: must be at least 1")
-        rows = list(_read_rows(arguments.input))
+        rows = list(read_rows(arguments.input))
         with (
             _atomic_text(arguments.output) as out,
             Verifier(arguments.workers, arguments.isolated) as verifier,
@@ -238,7 +238,12 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_rows(path: Path) -> Iterator[dict]:
+def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:
+    """The rows of a JSONL(.gz) file, each passed to `check` with its place.
+
+    Raises:
+        RowError: a line is no JSON, or `check` says so.
+    """
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -246,7 +251,7 @@ def _read_rows(path: Path) -> Iterator[dict]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RowError(f"{path}, line {number}: not JSON ({error})") from error
-        check_row(row, f"{path}, line {number}")
+        check(row, f"{path}, line {number}")
         yield row
 
 
