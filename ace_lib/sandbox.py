@@ -13,6 +13,7 @@ and the memory limit is on address space.
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -22,17 +23,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError
-from ace_lib.sandbox_zygote import MARK
+from ace_lib.sandbox_child import MARK
 
 OUTPUT_BYTES = 16 * 2**20
 IDLE_FACTOR, STARVED_FACTOR = 3, 10  # wall-clock limits, as multiples of the CPU limit
 RUNS_PER_ZYGOTE = 10_000  # children share their zygote's address layout: renew it now and then
 _POLL_MS = 25
-_START_SECONDS = 60.0
+_START_SECONDS, _ANSWER_SECONDS = 60.0, 30.0
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 _START = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from ace_lib.sandbox_zygote import main; sys.path.pop(0); main()"
+)
+
+
+_WAYS_OUT = (
+    "; or else verify on a Linux machine that has it or by a remote backend, or choose by name to "
+    "run programs unprotected: Verifier(isolation='unsafe'), ace verify --isolation unsafe"
 )
 
 
@@ -52,6 +59,14 @@ class Limits:
     memory_bytes: int = 2 * 2**30
     output_bytes: int = OUTPUT_BYTES
 
+    def of_kernel(self, num_tests: int) -> dict[str, int]:
+        """The kernel's limits of a process that runs `num_tests` tests: coarse, a last resort."""
+        return {
+            "RLIMIT_AS": self.memory_bytes,
+            "RLIMIT_FSIZE": self.output_bytes,
+            "RLIMIT_CPU": int(self.cpu_seconds * (num_tests + 1)) + 2,
+        }
+
 
 @dataclass
 class Outcome:
@@ -62,30 +77,56 @@ class Outcome:
     detail: str = ""
 
 
+@dataclass
+class Usage:
+    """What the processes of a program used, as the kernel counted it at their end."""
+
+    cpu_seconds: float = 0.0
+    max_rss_mb: float = 0.0
+
+    def add(self, cpu_seconds: float, max_rss_mb: float) -> None:
+        """Count one more process."""
+        self.cpu_seconds += cpu_seconds
+        self.max_rss_mb = max(self.max_rss_mb, max_rss_mb)
+
+
 class Session:
-    """One program in its own child process; made by `Sandbox.open`."""
+    """One program in its own child process; made by `Sandbox.open`.
+
+    Attributes:
+        usage: what the child used; complete after `close`.
+    """
 
     def __init__(self, sandbox: "Sandbox", job: dict, num_tests: int, limits: Limits) -> None:
-        self.alive = True
+        self.usage = Usage()
         self._sandbox, self._limits = sandbox, limits
-        self._known_cpu = 0.0
         self._call_mode = bool(job["entry_point"])
+        self._report: dict | None = None  # of the child's end
+        self._silent = False  # the child has closed its end of the marks pipe
+        self._known_cpu = 0.0
         self._input, self._output = os.memfd_create("input"), os.memfd_create("output")
         self._write_input(json.dumps(job).encode())
         go, self._go = os.pipe()
         self._marks, marks = os.pipe()
+        os.set_blocking(self._go, False)  # the program may have filled it
         read_only = os.open(f"/proc/self/fd/{self._input}", os.O_RDONLY)
-        request = {
-            "cpu_seconds": limits.cpu_seconds * (num_tests + 1),
-            "memory_bytes": limits.memory_bytes,
-            "output_bytes": limits.output_bytes,
-        }
-        sandbox._send(json.dumps(request).encode(), [read_only, self._output, go, marks])
-        for fd in (read_only, go, marks):
-            os.close(fd)
+        request = json.dumps(limits.of_kernel(num_tests)).encode()
+        try:
+            sandbox._send(request, [read_only, self._output, go, marks])
+        except SandboxError:
+            self._free()
+            raise
+        finally:
+            for fd in (read_only, go, marks):
+                os.close(fd)
         self._poll = select.poll()
         self._poll.register(self._marks, select.POLLIN)
         self.load_outcome = self._wait()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child can take another test."""
+        return self._report is None
 
     def run(self, test_input: bytes) -> Outcome:
         """Release one test and wait for its outcome; after anything but `done` the child is gone.
@@ -102,14 +143,19 @@ class Session:
         os.ftruncate(self._output, 0)
         try:
             os.write(self._go, b"g")
-        except BrokenPipeError:
-            return self._ended()
+        except (BrokenPipeError, BlockingIOError):  # it ended or meddled: the wait finds out
+            pass
         return self._wait()
 
     def close(self) -> None:
         """Kill the child if it still runs and free the descriptors."""
-        if self.alive:
+        try:
             self._end()
+            self.usage.add(self._report["cpu"], self._report["rss_kb"] / 1024)
+        finally:
+            self._free()
+
+    def _free(self) -> None:
         for fd in (self._input, self._output, self._go, self._marks):
             os.close(fd)
 
@@ -121,29 +167,46 @@ class Session:
 
     def _wait(self) -> Outcome:
         """Wait for the child's next mark, its end, or a limit."""
-        limit, started, base = self._limits.cpu_seconds, time.monotonic(), self._known_cpu
-        while not self._poll.poll(_POLL_MS):
-            cpu = self._sandbox._ask(b"q").get("cpu", -1.0)
-            if cpu < 0:
-                continue  # just ended: the marks pipe is about to say so
-            elapsed = time.monotonic() - started
-            base = max(base, cpu - elapsed)  # what was used before this test began
-            self._known_cpu = cpu
-            if cpu - base > limit:
-                return self._stop("timeout", f"more than {limit:g} s of CPU time")
-            idle = elapsed > IDLE_FACTOR * limit and cpu - base < 0.05 * elapsed
-            if idle or elapsed > STARVED_FACTOR * limit:
-                return self._stop("timeout", f"more than {elapsed:.1f} s of wall time")
-        return self._read_mark()
+        started = time.monotonic()
+        self._cpu_before = self._known_cpu
+        while True:
+            if not self._silent and self._poll.poll(_POLL_MS):
+                mark = os.read(self._marks, select.PIPE_BUF)
+                if mark:
+                    return self._read_mark(mark)
+                self._silent = True
+            if self._silent and self._has_ended():
+                return self._judge_end()
+            exceeded = self._check_clocks(time.monotonic() - started)
+            if exceeded:
+                return self._stop("timeout", exceeded)
 
-    def _read_mark(self) -> Outcome:
-        header = os.read(self._marks, MARK.size)
-        if not header:
-            return self._ended()
-        kind, size = MARK.unpack(header) if len(header) == MARK.size else (b"?", 0)
-        text = os.read(self._marks, size) if 0 < size <= 4000 else b""
+    def _has_ended(self) -> bool:
+        if self.alive:
+            self._report = self._sandbox._receive(timeout=_POLL_MS / 1000)
+        return not self.alive
+
+    def _check_clocks(self, elapsed: float) -> str:
+        """Which limit was exceeded `elapsed` wall seconds after the test began, or ""."""
+        cpu = self._ask(b"q").get("cpu", -1.0) if self.alive else -1.0
+        if cpu < 0 or not self.alive:
+            return ""  # it has just ended: the pipe is about to say so
+        limit = self._limits.cpu_seconds
+        self._cpu_before = max(self._cpu_before, cpu - elapsed)
+        self._known_cpu = cpu
+        used = cpu - self._cpu_before
+        if used > limit:
+            return f"more than {limit:g} s of CPU time"
+        idle = elapsed > IDLE_FACTOR * limit and used < 0.05 * elapsed
+        if idle or elapsed > STARVED_FACTOR * limit:
+            return f"more than {elapsed:.1f} s of wall time"
+        return ""
+
+    def _read_mark(self, mark: bytes) -> Outcome:
+        """What a mark says; all that the pipe held comes at once, so nothing waits for the rest."""
+        kind, size = MARK.unpack_from(mark) if len(mark) >= MARK.size else (b"?", 0)
         if kind == b"E":
-            return self._failed(text)
+            return self._failed(mark[MARK.size : MARK.size + size])
         if kind in (b"D", b"R"):
             return self._finished()
         return self._stop("runtime_error", "the program wrote into the harness's pipe")
@@ -168,34 +231,32 @@ class Session:
         self._end()
         return Outcome(status, detail=detail)
 
-    def _end(self) -> dict:
-        self.alive = False
-        report = self._sandbox._ask(b"k")
-        while "end" not in report:
-            report = self._sandbox._receive()
-        return report
+    def _end(self) -> None:
+        while self.alive:
+            self._ask(b"k")
 
-    def _ended(self) -> Outcome:
-        """The child closed its pipe: judge by how it ended (`os._exit(0)` may be right)."""
-        self.alive = False
-        report = self._wait_for_end()
-        code = report["end"]
+    def _ask(self, request: bytes) -> dict:
+        answer = self._sandbox._ask(request)
+        if "end" in answer:  # of its own accord, just before it could be asked
+            self._report = answer
+        return answer
+
+    def _judge_end(self) -> Outcome:
+        """The outcome of a child that ended by itself (`os._exit(0)` may be right)."""
+        code = self._report["end"]
         if code == 0 and not self._call_mode:
             return self._finished()
-        if code == -24:  # SIGXCPU
-            return Outcome("timeout", detail="the kernel's CPU limit")
-        if code == -9:
-            return Outcome("memory", detail="killed")
-        how = "signal" if code < 0 else "exit code"
-        return Outcome("runtime_error", detail=f"ended with {how} {abs(code)}")
+        return judge_exit_code(code)
 
-    def _wait_for_end(self) -> dict:
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            report = self._sandbox._receive(timeout=deadline - time.monotonic())
-            if report is not None and "end" in report:
-                return report
-        return self._end()  # it closed the pipe and goes on: kill
+
+def judge_exit_code(code: int) -> Outcome:
+    """The outcome of a process that ended with an exit code or, below zero, by a signal."""
+    if code == -signal.SIGXCPU:
+        return Outcome("timeout", detail="the kernel's CPU limit")
+    if code == -signal.SIGKILL:
+        return Outcome("memory", detail="killed")
+    how = "signal" if code < 0 else "exit code"
+    return Outcome("runtime_error", detail=f"ended with {how} {abs(code)}")
 
 
 class Sandbox:
@@ -243,7 +304,7 @@ class Sandbox:
         self._runs = 0
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(
-                f"programs cannot be isolated on {sys.platform}: run the verifier on Linux"
+                f"no isolation on {sys.platform}: it needs Linux's Landlock and seccomp{_WAYS_OUT}"
             )
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # -s -P with an environment of ours is what -I gives, but keeps the hash seed: sets print
@@ -259,7 +320,7 @@ class Sandbox:
         if answer is None:
             raise SandboxError("the sandbox's zygote did not start within a minute")
         if "refused" in answer:
-            raise SandboxUnavailable(answer["refused"])
+            raise SandboxUnavailable(answer["refused"] + _WAYS_OUT)
         self.isolation = answer["isolation"]
 
     def _send(self, message: bytes, fds: list[int]) -> None:
@@ -270,9 +331,12 @@ class Sandbox:
 
     def _ask(self, request: bytes) -> dict:
         self._send(request, [])
-        return self._receive()
+        answer = self._receive(timeout=_ANSWER_SECONDS)
+        if answer is None:
+            raise SandboxError("the sandbox's zygote does not answer")
+        return answer
 
-    def _receive(self, timeout: float | None = 30.0) -> dict | None:
+    def _receive(self, timeout: float) -> dict | None:
         """One message of the zygote; None after `timeout` seconds of silence."""
         self._control.settimeout(timeout)
         try:
@@ -299,7 +363,10 @@ class Sandbox:
                 session.close()
         if outcome.status != "done" or outcome.output != b"sealed\n":
             leak = outcome.output.decode(errors="replace").strip() or outcome.detail
-            raise SandboxUnavailable(f"the isolation self-test failed ({leak}): refusing to run")
+            raise SandboxUnavailable(
+                f"the isolation self-test failed ({leak}): use a kernel that keeps what it "
+                f"promises{_WAYS_OUT}"
+            )
 
 
 _CANARIES = """
@@ -331,7 +398,7 @@ breaches = [attempt(*canary) for canary in (
     ("read own memory", lambda: open("/proc/self/mem", "rb")),
     ("fork", os.fork),
     ("exec", lambda: os.execv("/bin/true", ["true"])),
-    ("signal the supervisor", lambda: os.kill(@SUPERVISOR@, 0)),
+    ("signal others", lambda: os.kill(-1, 0)),
     ("signal the zygote", lambda: os.kill(os.getppid(), 0)),
     ("ptrace", ptrace),
     ("become root", lambda: os.setuid(0)),
