@@ -97,15 +97,17 @@ class Session:
         usage: what the child used; complete after `close`.
     """
 
-    def __init__(self, sandbox: "Sandbox", job: dict, num_tests: int, limits: Limits) -> None:
+    def __init__(
+        self, sandbox: "Sandbox", program: str, entry_point: str, num_tests: int, limits: Limits
+    ) -> None:
         self.usage = Usage()
         self._sandbox, self._limits = sandbox, limits
-        self._call_mode = bool(job["entry_point"])
+        self._call_mode = bool(entry_point)
         self._report: dict | None = None  # of the child's end
         self._silent = False  # the child has closed its end of the marks pipe
         self._known_cpu = 0.0
         self._input, self._output = os.memfd_create("input"), os.memfd_create("output")
-        self._write_input(json.dumps(job).encode())
+        self._write_input(f"{entry_point}\0{program}".encode(errors="surrogatepass"))
         go, self._go = os.pipe()
         self._marks, marks = os.pipe()
         os.set_blocking(self._go, False)  # the program may have filled it
@@ -289,8 +291,7 @@ class Sandbox:
             self.close()
             self._start()
         self._runs += 1
-        job = {"program": program, "entry_point": entry_point}
-        return Session(self, job, num_tests, limits or Limits())
+        return Session(self, program, entry_point, num_tests, limits or Limits())
 
     def close(self) -> None:
         """End the zygote and whatever it runs."""

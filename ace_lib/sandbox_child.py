@@ -71,7 +71,7 @@ class Child:
     """One program: `go` releases tests, `marks` says what became of them.
 
     Args:
-        stdin: file with the job at first, then with the input of one test after another.
+        stdin: file with the entry point, a zero byte and the program at first, then with the input of one test after another.
         stdout: file for the output.
         go: pipe to read; one byte releases one test.
         marks: pipe to write `MARK`s to.
@@ -94,10 +94,10 @@ class Child:
 
     def _load(self) -> None:
         """Compile the program of the input file; a call-mode program also runs here."""
-        job = self._read_input()
-        self.entry_point = job["entry_point"]
+        entry_point, _, program = self._read_input().partition(b"\0")
+        self.entry_point = entry_point.decode()
         try:
-            self.code = compile(job["program"], "<program>", "exec", dont_inherit=True)
+            self.code = compile(program.decode(), "<program>", "exec", dont_inherit=True)
             if self.entry_point:
                 self._fresh_standard_files()
                 self._exec()
@@ -109,8 +109,8 @@ class Child:
         else:
             self._report(b"R")
 
-    def _read_input(self) -> object:
-        return json.loads(os.pread(self.stdin, os.fstat(self.stdin).st_size, 0))
+    def _read_input(self) -> bytes:
+        return os.pread(self.stdin, os.fstat(self.stdin).st_size, 0)
 
     def _run_test(self) -> None:
         """Run the test whose input is in the input file now; the answer goes to the output file."""
@@ -174,7 +174,7 @@ class Child:
         return getattr(solution(), method)
 
     def _call(self) -> None:
-        value = self._find_entry()(*self._read_input())
+        value = self._find_entry()(*json.loads(self._read_input()))
         data = json.dumps(plain(value)).encode()
         os.ftruncate(self.stdout, 0)
         os.pwrite(self.stdout, data, 0)

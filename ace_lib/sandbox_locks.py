@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import signal
 import struct
 import sys
@@ -111,7 +112,8 @@ def lock_process() -> str:
         _call("landlock_restrict_self", _LANDLOCK_RESTRICT, ruleset, 0)
         os.close(ruleset)
     _prctl(_PR["PDEATHSIG"], signal.SIGKILL)
-    _install(_zygote_filter())
+    code = ctypes.create_string_buffer(_zygote_filter())
+    _install(_header(code))
     return "+".join(["namespaces"] * namespaces + ["landlock"] * landlock + ["seccomp"])
 
 
@@ -276,20 +278,35 @@ def _packed(code: _Filter) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
-def _install(code: bytes) -> None:
-    buffer = ctypes.create_string_buffer(code, len(code))
-    header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+def _install(header: bytes) -> None:
+    """Apply the filter that a `sock_fprog` header points to, for good."""
     if _prctl(_PR["SECCOMP"], 2, ctypes.c_char_p(header)):
         raise LockError("the kernel refuses seccomp filters: CONFIG_SECCOMP_FILTER is needed")
 
 
+def _header(code: ctypes.Array) -> bytes:
+    return struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
+
+
 def prepare_child_filter() -> Callable[[], None]:
-    """Build the filter of children once; the returned function applies it to a forked child."""
+    """Build the filter of children once; the returned function applies it to a forked child.
+
+    All is made here, because what a child touches for the first time costs it a copied page.
+    """
     marker = 0x7FEDCBA9  # stands for the child's pid, known only after the fork
-    template, needle = _child_filter(marker), struct.pack("<I", marker)
+    code, needle = _child_filter(marker), struct.pack("<I", marker)
+    places = [match.start() for match in re.finditer(re.escape(needle), code)]
+    buffer = ctypes.create_string_buffer(code)
+    death = [ctypes.c_ulong(value) for value in (signal.SIGKILL, 0, 0, 0)]
+    mode = [ctypes.c_ulong(2), ctypes.c_char_p(_header(buffer)), ctypes.c_ulong(0)]
+    prctl, seccomp = _libc.prctl, _PR["SECCOMP"]
 
     def lock_child() -> None:
-        _prctl(_PR["PDEATHSIG"], signal.SIGKILL)  # not inherited: no child outlives the zygote
-        _install(template.replace(needle, struct.pack("<I", os.getpid())))
+        prctl(_PR["PDEATHSIG"], *death)  # not inherited: no child outlives the zygote
+        pid = os.getpid()
+        for place in places:
+            struct.pack_into("<I", buffer, place, pid)
+        if prctl(seccomp, *mode):
+            raise LockError("the kernel refuses the filter of a child")
 
     return lock_child

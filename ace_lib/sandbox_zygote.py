@@ -87,7 +87,6 @@ def _clocks(pid: int) -> dict[str, float]:
 def _become_child(fds: list[int], limits: dict[str, int], lock_child: Callable[[], None]) -> None:
     """Run one program under its limits and the child's locks; never returns."""
     try:
-        os.dup2(os.open("/dev/null", os.O_RDWR), 2)
         for name, value in limits.items():
             _limit(name, value)
         lock_child()
