@@ -69,6 +69,7 @@ class Session:
         self.alive = True
         self._sandbox, self._limits = sandbox, limits
         self._known_cpu = 0.0
+        self._report: dict | None = None  # of the child's end, when it came in place of a clock
         self._call_mode = bool(job["entry_point"])
         self._input, self._output = os.memfd_create("input"), os.memfd_create("output")
         self._write_input(json.dumps(job).encode())
@@ -123,8 +124,11 @@ class Session:
         """Wait for the child's next mark, its end, or a limit."""
         limit, started, base = self._limits.cpu_seconds, time.monotonic(), self._known_cpu
         while not self._poll.poll(_POLL_MS):
-            cpu = self._sandbox._ask(b"q").get("cpu", -1.0)
-            if cpu < 0:
+            answer = self._sandbox._ask(b"q") if self._report is None else self._report
+            if "end" in answer:
+                self._report = answer
+            cpu = answer["cpu"]
+            if cpu < 0 or self._report:
                 continue  # just ended: the marks pipe is about to say so
             elapsed = time.monotonic() - started
             base = max(base, cpu - elapsed)  # what was used before this test began
@@ -170,7 +174,7 @@ class Session:
 
     def _end(self) -> dict:
         self.alive = False
-        report = self._sandbox._ask(b"k")
+        report = self._report or self._sandbox._ask(b"k")
         while "end" not in report:
             report = self._sandbox._receive()
         return report
@@ -191,7 +195,7 @@ class Session:
 
     def _wait_for_end(self) -> dict:
         deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
+        while self._report is None and time.monotonic() < deadline:
             report = self._sandbox._receive(timeout=deadline - time.monotonic())
             if report is not None and "end" in report:
                 return report
