@@ -174,6 +174,7 @@ def readme_block(profile: str) -> str:
     minutes = sum(cost["seconds"] for cost in costs) / 60
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
     lines = [
+        *_signature_figure(profile),
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"{len(costs)} notebook runs, {minutes:.1f} minutes in all on {hardware['cores']} cores "
@@ -189,6 +190,18 @@ def readme_block(profile: str) -> str:
     if verdicts := _verdict_counts(profile):
         lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
+
+
+def _signature_figure(profile: str) -> list[str]:
+    """Markdown of notebook 11's road figure, with the alt text it was saved with; else nothing."""
+    from PIL import Image  # comes with matplotlib
+
+    try:
+        figure = runs.completed(profile, "11_report") / "road.png"
+    except runs.RunMissing:
+        return []
+    with Image.open(figure) as image:
+        return [f"![{image.text['Description']}](results/{profile}/road.png)"]
 
 
 def _verdict_counts(profile: str) -> str:

@@ -160,12 +160,20 @@ def _choose(log_p: Tensor, temperature: float, top_p: float, generator: torch.Ge
     p = log_p.exp()
     if top_p >= 1:
         return _invert(p.cumsum(-1), uniform)
+    chosen = torch.empty_like(p[:, 0], dtype=torch.long)
     ordered, order = p.topk(min(TOP_P_CANDIDATES, p.shape[-1]), dim=-1)
-    if (ordered.sum(-1) < top_p).any():  # a flat distribution: the nucleus needs them all
-        ordered, order = p.sort(dim=-1, descending=True)
-    total = ordered.cumsum(-1)
-    # The smallest set whose mass reaches top_p: a token counts while the mass before it is short.
-    nucleus = ordered * (total - ordered < top_p)
+    flat = ordered.sum(-1) < top_p  # rows whose nucleus may need more tokens than that
+    chosen[~flat] = _from_nucleus(ordered[~flat], order[~flat], uniform[~flat], top_p)
+    if flat.any():
+        ordered, order = p[flat].sort(dim=-1, descending=True)
+        chosen[flat] = _from_nucleus(ordered, order, uniform[flat], top_p)
+    return chosen
+
+
+def _from_nucleus(ordered: Tensor, order: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """One token per row from the smallest set of the likeliest whose mass reaches `top_p`."""
+    # A token counts while the mass before it is short.
+    nucleus = ordered * (ordered.cumsum(-1) - ordered < top_p)
     return order.gather(1, _invert(nucleus.cumsum(-1), uniform)[:, None])[:, 0]
 
 

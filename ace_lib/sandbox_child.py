@@ -16,6 +16,8 @@ import sys
 import threading
 import types
 
+from ace_lib.program_driver import find_entry, plain
+
 # The imports LiveCodeBench puts before every program.
 PRELUDE_SOURCE = """
 from string import *
@@ -101,7 +103,7 @@ class Child:
             if self.entry_point:
                 self._fresh_standard_files()
                 self._exec()
-                self._find_entry()
+                find_entry(self.module.__dict__, self.entry_point)
         except SystemExit as error:
             self._report(b"E", RuntimeError(f"exit during import ({error.code})"))
         except BaseException as error:
@@ -163,18 +165,8 @@ class Child:
         else:
             self._report(b"E", RuntimeError(f"exit code {error.code!r}"[:200]))
 
-    def _find_entry(self) -> object:
-        names = self.module.__dict__
-        if self.entry_point in names:
-            return names[self.entry_point]
-        owner, _, method = self.entry_point.rpartition(".")
-        solution = names.get(owner or "Solution")
-        if solution is None or not hasattr(solution, method):
-            raise NameError(f"the program defines no {self.entry_point!r}")
-        return getattr(solution(), method)
-
     def _call(self) -> None:
-        value = self._find_entry()(*json.loads(self._read_input()))
+        value = find_entry(self.module.__dict__, self.entry_point)(*json.loads(self._read_input()))
         data = json.dumps(plain(value)).encode()
         os.ftruncate(self.stdout, 0)
         os.pwrite(self.stdout, data, 0)
@@ -193,34 +185,3 @@ class Child:
             os.write(self.marks, MARK.pack(kind, len(text)) + text)
         except OSError:  # the program closed the pipe: its end and its output speak instead
             os._exit(0 if kind == b"D" else 1)
-
-
-class NotPlain(TypeError):
-    """A returned value that is not plain data."""
-
-
-def plain(value: object) -> object:
-    """A value reduced to exact base types, as JSON: a dict becomes {"d": [[key, value], …]}.
-
-    Subclasses are reduced with the base type's own methods, so no `__eq__`, `__iter__` or
-    `__float__` of the program's decides anything.
-    """
-    if value is None or value is True or value is False:
-        return value
-    for base, read in _READERS:
-        if isinstance(value, base):
-            return read(value)
-    if type(value).__module__ == "numpy":
-        return plain(value.tolist())
-    raise NotPlain(f"returned a {type(value).__name__}, not plain data")
-
-
-_READERS = (
-    (int, lambda value: int.__add__(value, 0)),
-    (float, lambda value: float.__add__(value, 0.0)),
-    (str, lambda value: str.__str__(value) if type(value) is str else str.__add__(value, "")),
-    (list, lambda value: [plain(item) for item in list.__iter__(value)]),
-    (tuple, lambda value: [plain(item) for item in tuple.__iter__(value)]),
-    (dict, lambda value: {"d": [[plain(k), plain(v)] for k, v in dict.items(value)]}),
-    ((set, frozenset), lambda value: {"s": [plain(item) for item in value]}),
-)

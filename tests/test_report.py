@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ace_lib import claims, report, runs
+from ace_lib import claims, plots, report, runs
 
 SCORE = {"avg": 52.14, "low": 48.0, "high": 56.2, "n": 100, "k": 8}
 FILLER = {"epochs": [], "before": {}, "model": "tiny", "num_tokens": 1200, "seconds": 30.0}
@@ -103,13 +103,23 @@ def test_update_readme_refuses_without_markers_or_runs(finished: Path, monkeypat
         report.update_readme(readme, "tiny")
 
 
+def draw(path: Path) -> None:
+    """A figure as `plots.show` saves it: its alt text is in the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    alt = "scores rise along the road"
+    plots.figure()[0].savefig(path, metadata={"Description": alt})
+
+
 def test_readme_block_counts_the_verdicts_once_the_report_has_run(finished: Path) -> None:
     assert "ledger" not in report.readme_block("tiny")
     folder = finished / "tiny/11_report"
     claims.write_claims(claims.Evidence("tiny", ("tiny-aime24",), ()), folder / "claims.json")
     runs.write_json(folder / "manifest.json", MANIFEST)
     runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
-    assert "15 not run" in report.readme_block("tiny")
+    draw(folder / "road.png")
+    block = report.readme_block("tiny")
+    assert "15 not run" in block
+    assert block.startswith("![scores rise along the road](results/tiny/road.png)")
 
 
 def test_publish_keeps_results_as_data_with_and_without_a_ledger(finished: Path) -> None:
@@ -118,8 +128,9 @@ def test_publish_keeps_results_as_data_with_and_without_a_ledger(finished: Path)
     assert runs.read_json(data)["models"][-1]["run"] == "08_train_rl_stage-math_32k"
     folder = finished / "tiny/11_report"
     runs.write_json(folder / "claims.json", {"counts": {"reproduced": 3}})
-    for name in ("road.png", "effects.png", "manifest.json"):
-        runs.write_json(folder / name, MANIFEST)
+    runs.write_json(folder / "manifest.json", MANIFEST)
+    for name in ("road.png", "effects.png"):
+        draw(folder / name)
     runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
     written = [path.name for path in report.publish("tiny", finished)]
     assert written == ["results.json", "claims.json", "road.png", "effects.png"]

@@ -172,7 +172,7 @@ def test_a_killed_worker_loses_no_row():
     rows = [{**DOUBLE, "id": str(i), "program": "print(int(input()) * 2)"} for i in range(200)]
     with Verifier(num_workers=2) as pool:
         pool.verify(rows[:2])
-        victim = pool._workers[0]._process.pid
+        victim = pool._backend._workers[0]._process.pid
         killer = threading.Timer(0.1, os.kill, (victim, signal.SIGKILL))
         killer.start()
         verdicts = pool.verify(rows)
@@ -222,7 +222,7 @@ def test_a_missing_kernel_piece_is_refused_with_its_fix(monkeypatch):
 def test_no_process_survives_the_verifier():
     with Verifier(num_workers=1) as pool:
         pool.verify([{**DOUBLE, "program": "print(int(input()) * 2)"}])
-        worker = pool._workers[0]._process.pid
+        worker = pool._backend._workers[0]._process.pid
         children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
         assert children
     deadline = time.monotonic() + 10
