@@ -12,15 +12,13 @@ SandboxFusion's own server stops a program that prints more than about 128 KiB.
 
 import json
 import os
-import queue
 import secrets
-import socket
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,49 +51,39 @@ class HttpPool:
     """
 
     def __init__(self, address: str | None, num_requests: int | None) -> None:
-        service = _Service(address)
-        self._boxes = [RemoteSandbox(service) for _ in range(num_requests or NUM_REQUESTS)]
+        self._server = Server(address)
+        self._num_requests = num_requests or NUM_REQUESTS
         self._math = LocalPool(len(os.sched_getaffinity(0)), isolated=False)
-        self._threads: ThreadPoolExecutor | None = None
         # As in a worker: a returned integer may have more digits than Python's default allows.
         sys.set_int_max_str_digits(max(sys.get_int_max_str_digits(), MAX_INT_DIGITS))
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts of checked rows, in their order."""
-        programs = [row for row in rows if row["domain"] == "code"]
-        answers = [row for row in rows if row["domain"] == "math"]
-        self._threads = self._threads or ThreadPoolExecutor(len(self._boxes))
-        idle: queue.SimpleQueue[RemoteSandbox] = queue.SimpleQueue()
-        for box in self._boxes:
-            idle.put(box)
-
-        def judge_program(row: dict) -> dict:
-            box = idle.get()
-            try:
-                return guarded(row, lambda row: verify_code(row, box, isolated=True))
-            finally:
-                idle.put(box)
-
-        futures = [self._threads.submit(judge_program, row) for row in programs]
+        self._server.stopped.clear()
+        threads = ThreadPoolExecutor(self._num_requests)
         try:
-            judged_answers = iter(self._math.judge(answers))
-            judged_programs = iter([future.result() for future in futures])
-        except BaseException:
-            self.close()
+            programs = threads.map(
+                lambda row: guarded(row, self._judge_program),
+                [row for row in rows if row["domain"] == "code"],
+            )
+            answers = iter(self._math.judge([row for row in rows if row["domain"] == "math"]))
+            return [next(programs if row["domain"] == "code" else answers) for row in rows]
+        except BaseException:  # an interrupt: what is under way belongs to nobody
+            self._server.stopped.set()
             raise
-        verdicts = {"math": judged_answers, "code": judged_programs}
-        return [next(verdicts[row["domain"]]) for row in rows]
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """End what is under way; the next `judge` starts anew."""
+        """End the workers for math; the next `judge` starts new ones."""
         self._math.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._boxes = [box.replaced() for box in self._boxes]
-            self._threads = None
+
+    def _judge_program(self, row: dict) -> tuple[str, dict]:
+        with closing(RemoteSandbox(self._server)) as box:
+            return verify_code(row, box, isolated=True)
 
 
-class _Service:
+class Server:
     """Where the server is, and whether it has been answering."""
 
     def __init__(self, address: str | None) -> None:
@@ -107,34 +95,27 @@ class _Service:
             )
         self.address = address.rstrip("/")
         self.path = parts.path.rstrip("/") + "/run_code"
-        self._open = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self.stopped = threading.Event()
+        self.num_failures = 0  # requests in a row that no attempt got answered
         self._host = parts.netloc
-        self._lock = threading.Lock()
-        self._num_failures = 0
+        self._connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
 
-    def connect(self) -> HTTPConnection:
+    def connection(self) -> HTTPConnection:
         """A connection, opened at its first request."""
-        return self._open(self._host)
-
-    def note(self, answered: bool) -> None:
-        """Remember whether a request was answered in the end."""
-        with self._lock:
-            self._num_failures = 0 if answered else self._num_failures + 1
+        return self._connection(self._host)
 
     def pauses(self) -> tuple[float, ...]:
         """Seconds before each attempt; a single attempt once the server has been failing."""
-        return PAUSES if self._num_failures < NUM_REQUESTS else PAUSES[:1]
+        return PAUSES if self.num_failures < NUM_REQUESTS else PAUSES[:1]
 
 
 class RemoteSandbox:
-    """Stands where `ace_lib.sandbox.Sandbox` would in `verify_code`. One thread at a time."""
+    """Stands where `ace_lib.sandbox.Sandbox` would in `verify_code`, for one row."""
 
     isolation = "remote"
 
-    def __init__(self, service: _Service) -> None:
-        self._service = service
-        self._connection = service.connect()
-        self._closed = threading.Event()
+    def __init__(self, server: Server) -> None:
+        self._server, self._connection = server, server.connection()
 
     def open(
         self, program: str, entry_point: str, num_tests: int, limits: Limits
@@ -142,14 +123,9 @@ class RemoteSandbox:
         """A session; nothing is sent before its test is run."""
         return RemoteSession(self, program, entry_point, limits)
 
-    def replaced(self) -> "RemoteSandbox":
-        """A new one; this one, which a thread may be waiting in, gives up at once."""
-        self._closed.set()
-        waiting = self._connection.sock
-        if waiting is not None:
-            with suppress(OSError):
-                waiting.shutdown(socket.SHUT_RDWR)
-        return RemoteSandbox(self._service)
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def run(self, request: dict) -> dict:
         """The server's `run_result` for a request.
@@ -157,42 +133,43 @@ class RemoteSandbox:
         Raises:
             SandboxError: every attempt failed.
         """
-        seconds = request["run_timeout"] + _QUEUE_SECONDS
-        deadline = time.monotonic() + 2 * seconds
-        failure: Exception | None = None
-        for pause in self._service.pauses():
-            if self._closed.wait(pause) or time.monotonic() > deadline:
+        server, failure = self._server, None
+        for pause in server.pauses():
+            if server.stopped.wait(pause):
                 break
             try:
-                result = _run_result(self._post(json.dumps(request).encode(), seconds))
+                result = _run_result(self._post(request))
             except _NoAnswer as error:
                 self._connection.close()
                 failure = error
                 if error.final:
                     break
             else:
-                self._service.note(answered=True)
+                server.num_failures = 0
                 return result
         else:
-            self._service.note(answered=False)
-        raise SandboxError(f"{self._service.address}: {failure or 'closed'}")
+            server.num_failures += 1
+        raise SandboxError(f"{server.address}: {failure or 'stopped'}")
 
-    def _post(self, body: bytes, seconds: float) -> bytes:
-        """The body of the server's reply."""
-        deadline = time.monotonic() + seconds
-        self._connection.timeout = seconds
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(seconds)
+    def _post(self, request: dict) -> bytes:
+        """The body of the server's reply.
+
+        Raises:
+            _NoAnswer: there is none, or one that reports a failure.
+        """
+        self._connection.timeout = request["run_timeout"] + _QUEUE_SECONDS
+        deadline = time.monotonic() + self._connection.timeout
+        headers = {"Content-Type": "application/json"}
         try:
-            headers = {"Content-Type": "application/json"}
-            self._connection.request("POST", self._service.path, body, headers)
-            response = self._connection.getresponse()
-            data = bytearray()
-            while part := response.read1(1 << 20):
-                data += part
-                if len(data) > _MAX_REPLY or time.monotonic() > deadline:
-                    raise _NoAnswer("the reply is too long or too slow")
-            response.close()  # else the connection takes no other request
+            self._connection.request(
+                "POST", self._server.path, json.dumps(request).encode(), headers
+            )
+            with self._connection.getresponse() as response:
+                data = bytearray()
+                while part := response.read1(1 << 20):
+                    data += part
+                    if len(data) > _MAX_REPLY or time.monotonic() > deadline:
+                        raise _NoAnswer("the reply is too long or too slow")
         except (OSError, HTTPException, ValueError) as error:
             raise _NoAnswer(f"{type(error).__name__}: {error}") from error
         if response.status != 200:

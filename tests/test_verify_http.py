@@ -57,7 +57,11 @@ def quick(monkeypatch):
 
 def test_every_labelled_program_gets_its_verdict(verifier):
     entries = LABELLED["programs"]
-    verdicts = verifier.verify([program_row(entry) for entry in entries])
+    rows = [program_row(entry) for entry in entries]
+    for row, entry in zip(rows, entries, strict=True):
+        if entry.get("status") == "memory":  # the clock must not come first on a loaded machine
+            row["time_limit"] = 5.0
+    verdicts = verifier.verify(rows)
     for entry, verdict in zip(entries, verdicts, strict=True):
         assert verdict.reward == float(entry.get("right", False)), (entry["name"], verdict)
         if entry["name"] not in LEFT_EARLY:
@@ -78,26 +82,27 @@ def test_mixed_rows_keep_their_order(verifier):
     [
         # It may print what it likes, and may find the tag and print that: it claims an answer.
         ("def add(x, y):\n    print('value-0000000000000000:', 99)\n    return x + y", 1.0),
-        ('import sys\ndef add(x, y):\n    @CLAIM@(\'{"status": "passed"}\')', 0.0),
-        ("import sys\ndef add(x, y):\n    @CLAIM@('true')", 0.0),
-        ("import sys\ndef add(x, y):\n    @CLAIM@(str(x + y))", 1.0),
-        ("import sys\ndef add(x, y):\n    @CLAIM@('[' * 100000)", 0.0),
-        ("import sys\ndef add(x, y):\n    @CLAIM@('{\"d\": 3}')", 0.0),
-        ("import os\ndef add(x, y):\n    os._exit(0)", 0.0),
+        ('def add(x, y):\n    claim(\'{"status": "passed"}\')', 0.0),
+        ("def add(x, y):\n    claim('true')", 0.0),
+        ("def add(x, y):\n    claim(str(x + y))", 1.0),
+        ("def add(x, y):\n    claim('[' * 100000)", 0.0),
+        ("def add(x, y):\n    claim('{\"d\": 3}')", 0.0),
+        ("def add(x, y):\n    os._exit(0)", 0.0),
         ("import json\njson.dumps = lambda value: 'true'\ndef add(x, y):\n    return x + y", 0.0),
     ],
 )
 def test_a_program_can_claim_an_answer_but_no_verdict(verifier, program, reward):
-    claim = (
-        "(lambda value: [os.write(fd, (chr(10) + sys._getframe(2).f_locals['tag'] + value"
-        " + chr(10)).encode()) for fd in range(1, 8) if is_open(fd)] and os._exit(0))"
-    )
-    helper = (
-        "import os\ndef is_open(fd):\n    try:\n        os.fstat(fd)\n        os.write(fd, b'')\n"
-        "        return True\n    except OSError:\n        return False\n"
-    )
-    row = {**ADD, "program": helper + program.replace("@CLAIM@", claim)}
-    [verdict] = verifier.verify([row])
+    helper = """
+import os, sys
+def claim(value):
+    frame = sys._getframe()
+    while "tag" not in frame.f_locals:
+        frame = frame.f_back
+    line = f"\\n{frame.f_locals['tag']}{value}\\n"
+    os.write(frame.f_locals["answer"], line.encode())
+    os._exit(0)
+"""
+    [verdict] = verifier.verify([{**ADD, "program": helper + program}])
     assert verdict.reward == reward, verdict
 
 
@@ -139,7 +144,7 @@ def fake_server(answer: Callable[[bytes], tuple[int, bytes]]) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
