@@ -7,7 +7,8 @@ output: one that fails says nothing about the program, and makes the problem inv
 
 import json
 
-from ace_lib.sandbox import Limits, Sandbox, Session
+from ace_lib.sandbox import Sandbox
+from ace_lib.sandbox_session import Limits, Session
 
 LIMITS = Limits(cpu_seconds=10.0, memory_bytes=2**30)
 

@@ -1,4 +1,4 @@
-"""Is a program's output the expected one? Comparers that a hostile output can neither fool nor hang.
+"""Is a program's output the expected one? No hostile output can fool or hang these comparers.
 
 Work and memory are bounded by the expected output, not by what the program sent, and nothing of
 the program's is used as a key of a table here.
@@ -15,7 +15,7 @@ _MAX_GROWTH, _MAX_EXTRA = 32, 1_000
 
 
 def value_matches(output: bytes, expected: object, comparer: str) -> bool:
-    """Whether the tagged JSON that a function's value came as (`sandbox_child.plain`) is right.
+    """Whether the tagged JSON that a function's value came as (`program_driver.plain`) is right.
 
     Raises:
         ValueError, TypeError, RecursionError: the output is no such JSON.

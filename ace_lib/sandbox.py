@@ -2,9 +2,7 @@
 
 A `Sandbox` owns one zygote (`ace_lib.sandbox_zygote`), exec'ed with an empty environment, and asks
 it for one child per program. The expected outputs stay with the caller: a `Session` takes an input
-and gives back bytes. Nothing the program prints, returns or exits with is a verdict. Limits are on
-the CPU clock, so a loaded machine does not fail a right program; a wall clock many times longer
-catches the idle ones.
+and gives back bytes. Nothing the program prints, returns or exits with is a verdict.
 
 Residual risks: the kernel is shared (use a virtual machine against adversaries beyond RL samples),
 and the memory limit is on address space.
@@ -12,34 +10,25 @@ and the memory limit is on address space.
 
 import json
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError
-from ace_lib.sandbox_child import MARK
+from ace_lib.sandbox_session import Limits, SandboxError, Session
 
-OUTPUT_BYTES = 16 * 2**20
-IDLE_FACTOR, STARVED_FACTOR = 3, 10  # wall-clock limits, as multiples of the CPU limit
 RUNS_PER_ZYGOTE = 10_000  # children share their zygote's address layout: renew it now and then
-_POLL_MS = 25
 _START_SECONDS, _ANSWER_SECONDS = 60.0, 30.0
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 _START = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from ace_lib.sandbox_zygote import main; sys.path.pop(0); main()"
 )
-
-
 _WAYS_OUT = (
-    "; or else verify on a Linux machine that has it or by a remote backend, or choose by name to "
-    "run programs unprotected: Verifier(isolation='unsafe'), ace verify --isolation unsafe"
+    "; or else verify elsewhere (--backend http or ray, ACE_VERIFY_BACKEND), or run programs "
+    "unprotected by choosing so by name: --backend unsafe"
 )
 
 
@@ -47,225 +36,12 @@ class SandboxUnavailable(AceError):
     """This machine cannot give the isolation; the text names the missing piece and the fix."""
 
 
-class SandboxError(AceError):
-    """The sandbox itself failed; says nothing about the program."""
-
-
-@dataclass
-class Limits:
-    """Limits of one program."""
-
-    cpu_seconds: float = 6.0  # per test, and for loading
-    memory_bytes: int = 2 * 2**30
-    output_bytes: int = OUTPUT_BYTES
-
-    def of_kernel(self, num_tests: int) -> dict[str, int]:
-        """The kernel's limits of a process that runs `num_tests` tests: coarse, a last resort."""
-        return {
-            "RLIMIT_AS": self.memory_bytes,
-            "RLIMIT_FSIZE": self.output_bytes,
-            "RLIMIT_CPU": int(self.cpu_seconds * (num_tests + 1)) + 2,
-        }
-
-
-@dataclass
-class Outcome:
-    """What came back from one test: untrusted, to be compared by the caller."""
-
-    status: str  # done | runtime_error | timeout | memory | output_limit
-    output: bytes = b""
-    detail: str = ""
-
-
-@dataclass
-class Usage:
-    """What the processes of a program used, as the kernel counted it at their end."""
-
-    cpu_seconds: float = 0.0
-    max_rss_mb: float = 0.0
-
-    def add(self, cpu_seconds: float, max_rss_mb: float) -> None:
-        """Count one more process."""
-        self.cpu_seconds += cpu_seconds
-        self.max_rss_mb = max(self.max_rss_mb, max_rss_mb)
-
-
-class Session:
-    """One program in its own child process; made by `Sandbox.open`.
-
-    Attributes:
-        usage: what the child used; complete after `close`.
-    """
-
-    def __init__(
-        self, sandbox: "Sandbox", program: str, entry_point: str, num_tests: int, limits: Limits
-    ) -> None:
-        self.usage = Usage()
-        self._sandbox, self._limits = sandbox, limits
-        self._call_mode = bool(entry_point)
-        self._report: dict | None = None  # of the child's end
-        self._silent = False  # the child has closed its end of the marks pipe
-        self._known_cpu = 0.0
-        self._input, self._output = os.memfd_create("input"), os.memfd_create("output")
-        self._write_input(f"{entry_point}\0{program}".encode(errors="surrogatepass"))
-        go, self._go = os.pipe()
-        self._marks, marks = os.pipe()
-        os.set_blocking(self._go, False)  # the program may have filled it
-        read_only = os.open(f"/proc/self/fd/{self._input}", os.O_RDONLY)
-        request = json.dumps(limits.of_kernel(num_tests)).encode()
-        try:
-            sandbox._send(request, [read_only, self._output, go, marks])
-        except SandboxError:
-            self._free()
-            raise
-        finally:
-            for fd in (read_only, go, marks):
-                os.close(fd)
-        self._poll = select.poll()
-        self._poll.register(self._marks, select.POLLIN)
-        self.load_outcome = self._wait()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the child can take another test."""
-        return self._report is None
-
-    def run(self, test_input: bytes) -> Outcome:
-        """Release one test and wait for its outcome; after anything but `done` the child is gone.
-
-        Args:
-            test_input: the bytes on standard input, or the JSON list of arguments.
-
-        Raises:
-            SandboxError: the zygote failed.
-        """
-        if self.load_outcome.status != "done" or not self.alive:
-            return self.load_outcome
-        self._write_input(test_input)
-        os.ftruncate(self._output, 0)
-        try:
-            os.write(self._go, b"g")
-        except (BrokenPipeError, BlockingIOError):  # it ended or meddled: the wait finds out
-            pass
-        return self._wait()
-
-    def close(self) -> None:
-        """Kill the child if it still runs and free the descriptors."""
-        try:
-            self._end()
-            self.usage.add(self._report["cpu"], self._report["rss_kb"] / 1024)
-        finally:
-            self._free()
-
-    def _free(self) -> None:
-        for fd in (self._input, self._output, self._go, self._marks):
-            os.close(fd)
-
-    def _write_input(self, data: bytes) -> None:
-        os.ftruncate(self._input, 0)
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self._input, data[written:], written)
-
-    def _wait(self) -> Outcome:
-        """Wait for the child's next mark, its end, or a limit."""
-        started = time.monotonic()
-        self._cpu_before = self._known_cpu
-        while True:
-            if not self._silent and self._poll.poll(_POLL_MS):
-                mark = os.read(self._marks, select.PIPE_BUF)
-                if mark:
-                    return self._read_mark(mark)
-                self._silent = True
-            if self._silent and self._has_ended():
-                return self._judge_end()
-            exceeded = self._check_clocks(time.monotonic() - started)
-            if exceeded:
-                return self._stop("timeout", exceeded)
-
-    def _has_ended(self) -> bool:
-        if self.alive:
-            self._report = self._sandbox._receive(timeout=_POLL_MS / 1000)
-        return not self.alive
-
-    def _check_clocks(self, elapsed: float) -> str:
-        """Which limit was exceeded `elapsed` wall seconds after the test began, or ""."""
-        cpu = self._ask(b"q").get("cpu", -1.0) if self.alive else -1.0
-        if cpu < 0 or not self.alive:
-            return ""  # it has just ended: the pipe is about to say so
-        limit = self._limits.cpu_seconds
-        self._cpu_before = max(self._cpu_before, cpu - elapsed)
-        self._known_cpu = cpu
-        used = cpu - self._cpu_before
-        if used > limit:
-            return f"more than {limit:g} s of CPU time"
-        idle = elapsed > IDLE_FACTOR * limit and used < 0.05 * elapsed
-        if idle or elapsed > STARVED_FACTOR * limit:
-            return f"more than {elapsed:.1f} s of wall time"
-        return ""
-
-    def _read_mark(self, mark: bytes) -> Outcome:
-        """What a mark says; all that the pipe held comes at once, so nothing waits for the rest."""
-        kind, size = MARK.unpack_from(mark) if len(mark) >= MARK.size else (b"?", 0)
-        if kind == b"E":
-            return self._failed(mark[MARK.size : MARK.size + size])
-        if kind in (b"D", b"R"):
-            return self._finished()
-        return self._stop("runtime_error", "the program wrote into the harness's pipe")
-
-    def _finished(self) -> Outcome:
-        size = os.fstat(self._output).st_size
-        if size >= self._limits.output_bytes:
-            return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
-        return Outcome("done", os.pread(self._output, size, 0))
-
-    def _failed(self, text: bytes) -> Outcome:
-        try:
-            name, message = map(str, json.loads(text))
-        except (ValueError, TypeError, RecursionError):  # the program may have patched json
-            name, message = "Error", ""
-        if os.fstat(self._output).st_size >= self._limits.output_bytes:
-            return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
-        status = "memory" if name == "MemoryError" else "runtime_error"
-        return self._stop(status, f"{name}: {message}" if message else str(name))
-
-    def _stop(self, status: str, detail: str) -> Outcome:
-        self._end()
-        return Outcome(status, detail=detail)
-
-    def _end(self) -> None:
-        while self.alive:
-            self._ask(b"k")
-
-    def _ask(self, request: bytes) -> dict:
-        answer = self._sandbox._ask(request)
-        if "end" in answer:  # of its own accord, just before it could be asked
-            self._report = answer
-        return answer
-
-    def _judge_end(self) -> Outcome:
-        """The outcome of a child that ended by itself (`os._exit(0)` may be right)."""
-        code = self._report["end"]
-        if code == 0 and not self._call_mode:
-            return self._finished()
-        return judge_exit_code(code)
-
-
-def judge_exit_code(code: int) -> Outcome:
-    """The outcome of a process that ended with an exit code or, below zero, by a signal."""
-    if code == -signal.SIGXCPU:
-        return Outcome("timeout", detail="the kernel's CPU limit")
-    if code == -signal.SIGKILL:
-        return Outcome("memory", detail="killed")
-    how = "signal" if code < 0 else "exit code"
-    return Outcome("runtime_error", detail=f"ended with {how} {abs(code)}")
-
-
 class Sandbox:
     """A zygote and the connection to it. Use as a context manager; not for several threads."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
+        self._checkers: Sandbox | None = None
         self._start()
         try:
             self._self_test()
@@ -293,8 +69,17 @@ class Sandbox:
         self._runs += 1
         return Session(self, program, entry_point, num_tests, limits or Limits())
 
+    @property
+    def checkers(self) -> "Sandbox":
+        """For checkers, which read expected outputs: no program ever runs under its zygote."""
+        self._checkers = self._checkers or Sandbox()
+        return self._checkers
+
     def close(self) -> None:
         """End the zygote and whatever it runs."""
+        if self._checkers is not None:
+            self._checkers.close()
+            self._checkers = None
         if self._process is not None:
             self._control.close()
             self._process.kill()
@@ -317,28 +102,42 @@ class Sandbox:
             self._process = subprocess.Popen(
                 command, env={"PYTHONHASHSEED": "0"}, stdin=null, stdout=null, stderr=null,
                 pass_fds=[theirs.fileno()], cwd="/")  # fmt: skip
-        answer = self._receive(timeout=_START_SECONDS)
+        answer = self.receive(timeout=_START_SECONDS)
         if answer is None:
             raise SandboxError("the sandbox's zygote did not start within a minute")
         if "refused" in answer:
             raise SandboxUnavailable(answer["refused"] + _WAYS_OUT)
         self.isolation = answer["isolation"]
 
-    def _send(self, message: bytes, fds: list[int]) -> None:
+    def send(self, message: bytes, fds: list[int]) -> None:
+        """Send the zygote a message with descriptors.
+
+        Raises:
+            SandboxError: it is gone.
+        """
         try:
             socket.send_fds(self._control, [message], fds)
         except OSError as error:
             raise SandboxError(f"the sandbox's zygote is gone: {error}") from error
 
-    def _ask(self, request: bytes) -> dict:
-        self._send(request, [])
-        answer = self._receive(timeout=_ANSWER_SECONDS)
+    def ask(self, request: bytes) -> dict:
+        """The zygote's answer to `q` (CPU clock) or `k` (kill), or else the child's end.
+
+        Raises:
+            SandboxError: it is gone or silent.
+        """
+        self.send(request, [])
+        answer = self.receive(timeout=_ANSWER_SECONDS)
         if answer is None:
             raise SandboxError("the sandbox's zygote does not answer")
         return answer
 
-    def _receive(self, timeout: float) -> dict | None:
-        """One message of the zygote; None after `timeout` seconds of silence."""
+    def receive(self, timeout: float) -> dict | None:
+        """One message of the zygote; None after `timeout` seconds of silence.
+
+        Raises:
+            SandboxError: it is gone.
+        """
         self._control.settimeout(timeout)
         try:
             message = self._control.recv(65536)

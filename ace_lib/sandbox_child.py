@@ -7,7 +7,6 @@ this process and may change everything in it.
 
 import atexit
 import builtins
-import io
 import json
 import os
 import random
@@ -15,6 +14,7 @@ import struct
 import sys
 import threading
 import types
+from io import open as open_file  # `open` itself is replaced below
 
 from ace_lib.program_driver import find_entry, plain
 
@@ -66,14 +66,14 @@ def _open(file: object, *arguments: object, **options: object) -> object:
     """`open` that knows the standard files by name, although there may be no /proc behind them."""
     if isinstance(file, str) and file in _STANDARD_FILES:
         file = os.dup(_STANDARD_FILES[file])
-    return io.open(file, *arguments, **options)
+    return open_file(file, *arguments, **options)
 
 
 class Child:
     """One program: `go` releases tests, `marks` says what became of them.
 
     Args:
-        stdin: file with the entry point, a zero byte and the program at first, then with the input of one test after another.
+        stdin: file with entry point, zero byte and program at first, then one input after another.
         stdout: file for the output.
         go: pipe to read; one byte releases one test.
         marks: pipe to write `MARK`s to.
@@ -134,8 +134,8 @@ class Child:
         for source, target in ((self.stdin, 0), (self.stdout, 1)):
             os.lseek(source, 0, os.SEEK_SET)
             os.dup2(source, target)
-        sys.stdin = sys.__stdin__ = io.open(0, encoding="utf-8", errors="replace", closefd=False)
-        sys.stdout = sys.__stdout__ = io.open(
+        sys.stdin = sys.__stdin__ = open_file(0, encoding="utf-8", errors="replace", closefd=False)
+        sys.stdout = sys.__stdout__ = open_file(
             1, "w", encoding="utf-8", newline="\n", closefd=False
         )
         builtins.stdin, builtins.stdout = sys.stdin, sys.stdout  # the prelude's `from sys import *`

@@ -1,84 +1,84 @@
-"""Programs without isolation, for platforms that have none: chosen only by name (`unsafe`).
+"""Programs without isolation, for platforms that have none: the backend `unsafe`, only by name.
 
-A fresh process per test, with the kernel's limits and nothing else: the program can read and write
-whatever the user can. Verdicts are stamped isolation "none", and RL refuses them.
+A fresh process per test, with the kernel's limits and nothing else: a program can read and write
+whatever the user can. It is run as a remote server would run it (`ace_lib.verify_http`), so
+expected outputs stay out of it. Verdicts are stamped isolation "none", and RL refuses this backend.
 """
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from pathlib import Path
 
-from ace_lib import sandbox_child
-from ace_lib.sandbox import STARVED_FACTOR, Limits, Outcome, Usage, judge_exit_code, judge_mark
+from ace_lib.sandbox_session import OUTPUT_BYTES, STARVED_FACTOR, Limits
+from ace_lib.verify_http import RemoteSession
 
-ISOLATION = "none"
-WARNING = (
-    "warning: isolation 'unsafe': programs written by a model run as you, with your files and "
-    "your network; use it only for programs that you have read"
+_LIMIT_FILES = (
+    f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({OUTPUT_BYTES},) * 2)\n"
 )
-_PACKAGE_ROOT = str(Path(__file__).parent.parent)
-_START = (
-    "import sys; sys.path.insert(0, {root!r}); "
-    "from ace_lib.unsafe_subprocess import main; sys.path.pop(0); main()"
-)
+_LIMIT_MEMORY = "resource.setrlimit(resource.RLIMIT_AS, ({size} << 20,) * 2)\n"
 
 
 class UnsafeSandbox:
     """Has the methods of `ace_lib.sandbox.Sandbox`, and none of its walls."""
 
-    isolation = ISOLATION
-
-    def __init__(self) -> None:
-        print(WARNING, file=sys.stderr)
+    isolation = "none"
 
     @property
     def checkers(self) -> "UnsafeSandbox":
         """Where checkers run: nothing is kept apart here."""
         return self
 
-    def open(
-        self, program: str, entry_point: str, num_tests: int, limits: Limits | None = None
-    ) -> "UnsafeSession":
+    def open(self, program: str, entry_point: str, num_tests: int, limits: Limits) -> RemoteSession:
         """A program, to be started anew for each test."""
-        return UnsafeSession(program, entry_point, limits or Limits())
+        return RemoteSession(self, program, entry_point, limits)
 
     def close(self) -> None:
         """Nothing runs between tests."""
 
-
-class UnsafeSession:
-    """One program; every test is a process of its own."""
-
-    alive = False
-
-    def __init__(self, program: str, entry_point: str, limits: Limits) -> None:
-        self.usage = Usage()
-        self._job = f"{entry_point}\0{program}".encode(errors="surrogatepass")
-        self._call_mode, self._limits = bool(entry_point), limits
-
-    def run(self, test_input: bytes) -> Outcome:
-        """Run the program on one test, in a fresh process.
-
-        Args:
-            test_input: the bytes on standard input, or the JSON list of arguments.
-        """
-        with tempfile.TemporaryFile() as job, tempfile.TemporaryFile() as given, \
-                tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as marks:  # fmt: skip
-            for file, data in ((job, self._job), (given, test_input)):
-                file.write(data)
-                file.seek(0)
-            code = self._run_process([file.fileno() for file in (job, given, output, marks)])
-            if code is None:
-                return Outcome("timeout", detail="more wall time than the limit allows")
-            marks.seek(0)
+    def run(self, request: dict) -> dict:
+        """What a server would answer to a request: how its code ended and what it printed."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as errors,
+        ):
+            script = Path(folder, "program.py")
+            script.write_text(_limits(request["memory_limit_MB"]) + request["code"], "utf-8")
+            given.write(request["stdin"].encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, "-s", "-P", "-B", "-X", "utf8", script],
+                env={"PYTHONHASHSEED": "0"}, cwd=folder, start_new_session=True,
+                stdin=given, stdout=output, stderr=errors)  # fmt: skip
+            late, cpu_seconds = _wait(process, STARVED_FACTOR * request["cpu_timeout"])
             output.seek(0)
-            mark = marks.read()[sandbox_child.MARK.size :]  # without the one for loading
-            text = output.read(self._limits.output_bytes)
-        if len(text) >= self._limits.output_bytes:
-            return Outcome("output_limit", detail=f"more than {self._limits.output_bytes} bytes")
-        return self._judge(code, mark, text)
+            errors.seek(0)
+            return {
+                "status": "TimeLimitExceeded" if late else "Finished",
+                "return_code": process.returncode,
+                "stdout": output.read().decode(errors="replace"),
+                "stderr": errors.read(OUTPUT_BYTES).decode(errors="replace"),
+                "cpu_seconds": cpu_seconds,
+            }
+
+
+def _limits(memory_mb: int) -> str:
+    """Lines in front of a script; macOS knows no limit on memory that it would keep."""
+    memory = _LIMIT_MEMORY.format(size=memory_mb) if sys.platform == "linux" else ""
+    return _LIMIT_FILES + memory
+
+
+def _wait(process: subprocess.Popen, seconds: float) -> tuple[bool, float]:
+    """Whether the process had to be killed after so many seconds, and the CPU seconds it used."""
+    killer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
+    killer.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    late = killer.finished.is_set()
+    killer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return late, usage.ru_utime + usage.ru_stime

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ace_lib import prompts
 from ace_lib.checker import Checker, InvalidProblem
 from ace_lib.code_compare import COMPARERS, decoded, text_equal, value_matches
-from ace_lib.sandbox import Limits, Outcome, Sandbox, Session, Usage
+from ace_lib.sandbox import Sandbox
+from ace_lib.sandbox_session import Limits, Outcome, Session, Usage
 
 TIME_LIMIT = 6.0  # seconds of CPU per test, as LiveCodeBench
 SHOWN_CHARS = 200
@@ -46,7 +47,7 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
 
     Returns:
         Status and detail: `isolation`, `comparer`, `reason`, index of the failing `test`, and in
-        `usage` the CPU and wall seconds and the memory of the program's processes.
+        `usage` CPU and wall seconds and memory of the program's processes, as far as known.
 
     Raises:
         SandboxError: the sandbox failed; nothing is known about the program.
@@ -106,10 +107,8 @@ def _run_tests(
         if session is not None:
             _close(session, usage)
     status, detail = verdict or ("passed", {"num_tests": len(tests)})
-    seconds = {"cpu_seconds": usage.cpu_seconds, "wall_seconds": time.monotonic() - started}
-    detail["usage"] = {name: round(value, 4) for name, value in seconds.items()}
-    detail["usage"]["max_rss_mb"] = round(usage.max_rss_mb, 1)
-    return status, detail
+    used = {**vars(usage), "wall_seconds": time.monotonic() - started}
+    return status, {**detail, "usage": {name: round(used[name], 4) for name in used if used[name]}}
 
 
 def _close(session: Session, usage: Usage) -> None:
@@ -158,9 +157,7 @@ def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
     return prepared
 
 
-def _prepare_stdin(
-    given: object, expected: object, comparer: str, checker: Checker | None
-) -> Test:
+def _prepare_stdin(given: object, expected: object, comparer: str, checker: Checker | None) -> Test:
     if not isinstance(given, str) or not isinstance(expected, str):
         raise ValueError("input and output must be text")
 

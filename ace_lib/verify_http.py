@@ -24,8 +24,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ace_lib import AceError, program_driver
-from ace_lib.sandbox import IDLE_FACTOR, Limits, Outcome, SandboxError
 from ace_lib.sandbox_child import MAX_INT_DIGITS, PRELUDE_SOURCE, RECURSION_LIMIT
+from ace_lib.sandbox_session import IDLE_FACTOR, Limits, Outcome, SandboxError, Usage
 from ace_lib.verify_code import verify_code
 from ace_lib.verify_pool import LocalPool
 from ace_lib.verify_worker import guarded
@@ -123,6 +123,11 @@ class RemoteSandbox:
         """A session; nothing is sent before its test is run."""
         return RemoteSession(self, program, entry_point, limits)
 
+    @property
+    def checkers(self) -> "RemoteSandbox":
+        """A problem's checker is run by the server, too, which so learns its expected outputs."""
+        return self
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -212,7 +217,7 @@ class RemoteSession:
     def __init__(self, box: RemoteSandbox, program: str, entry_point: str, limits: Limits) -> None:
         self.alive = False  # no process waits there for another test
         self._box, self._program, self._entry_point = box, program, entry_point
-        self._limits = limits
+        self._limits, self.usage = limits, Usage()
 
     def run(self, test_input: bytes) -> Outcome:
         """Run the program on one input: what it printed, or the value it returned, as bytes.
@@ -231,7 +236,9 @@ class RemoteSession:
             "cpu_timeout": limits.cpu_seconds,  # an extension of our server
             "memory_limit_MB": limits.memory_bytes >> 20,
         }
-        outcome = _outcome(self._box.run(request), limits)
+        result = self._box.run(request)
+        self.usage.cpu_seconds += result.get("cpu_seconds", 0.0)
+        outcome = _outcome(result, limits)
         return _value_of(outcome, tag.encode()) if self._entry_point else outcome
 
     def close(self) -> None:

@@ -28,15 +28,14 @@ _START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker i
 class WorkerProcess:
     """One worker and the rows it has not answered yet."""
 
-    def __init__(self, isolated: bool) -> None:
-        self._isolated = isolated
+    def __init__(self, modes: Sequence[str]) -> None:
+        self._modes = modes
         self._start()
 
     def _start(self) -> None:
         # Only what a dynamically linked interpreter may need passes from our environment.
         environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
-        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
-        command += ["isolated"] if self._isolated else []
+        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT), *self._modes]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
@@ -92,10 +91,12 @@ class LocalPool:
     Args:
         num_workers: processes.
         isolated: run each test of a program in a process of its own.
+        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
     """
 
-    def __init__(self, num_workers: int, isolated: bool) -> None:
-        self._num_workers, self._isolated = num_workers, isolated
+    def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
+        self._num_workers = num_workers
+        self._modes = ["isolated"] * isolated + ["unsafe"] * unsafe
         self._workers: list[WorkerProcess] = []
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
@@ -106,7 +107,7 @@ class LocalPool:
         """
         batch = _Batch(rows, self._num_workers)
         while len(self._workers) < min(self._num_workers, len(batch.chunks)):
-            self._workers.append(WorkerProcess(self._isolated))
+            self._workers.append(WorkerProcess(self._modes))
         try:
             while batch.chunks or any(worker.pending for worker in self._workers):
                 for worker in self._workers:
@@ -138,7 +139,7 @@ class LocalPool:
                 continue
             batch.take_back(worker.pending, _DIED if has_news else _HUNG, worker.num_answered)
             worker.close()
-            self._workers[i] = WorkerProcess(self._isolated)
+            self._workers[i] = WorkerProcess(self._modes)
 
 
 class _Batch:
