@@ -14,7 +14,6 @@ import struct
 import sys
 import threading
 import types
-from io import open as open_file  # `open` itself is replaced below
 
 from ace_lib.program_driver import find_entry, plain
 
@@ -41,6 +40,7 @@ from typing import *
 import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics
 import itertools, functools, operator, io, sys, json
 """
+open_file = open  # before `warm_up` replaces it
 RECURSION_LIMIT = 50_000
 MAX_INT_DIGITS = 50_000
 MARK = struct.Struct("<cI")

@@ -112,8 +112,7 @@ def lock_process() -> str:
         _call("landlock_restrict_self", _LANDLOCK_RESTRICT, ruleset, 0)
         os.close(ruleset)
     _prctl(_PR["PDEATHSIG"], signal.SIGKILL)
-    code = ctypes.create_string_buffer(_zygote_filter())
-    _install(_header(code))
+    install_filter(_zygote_filter())
     return "+".join(["namespaces"] * namespaces + ["landlock"] * landlock + ["seccomp"])
 
 
@@ -227,7 +226,7 @@ def _null_argument(index: int, otherwise: int) -> _Filter:
             refuse, allow]  # fmt: skip
 
 
-def _zygote_filter() -> bytes:
+def _zygote_filter() -> _Filter:
     """The allow-list, with what only the zygote needs: to fork, to signal, to limit, to lock."""
     audit, column, calls = _MACHINES[platform.machine()]
     allowed = [entry.split(":") for entry in _ALLOWED.split()]
@@ -239,10 +238,10 @@ def _zygote_filter() -> bytes:
     code += [(_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
     code += [(_BIGGER_EQUAL, 1, 1, 0), (_RETURN, 0, 0, _ALLOW)]  # jumped over unless one is equal
     code += _conditional(calls["clone3"], [_refuse(errno.ENOSYS)])
-    return _packed([*code, _refuse(errno.EPERM)])
+    return [*code, _refuse(errno.EPERM)]
 
 
-def _child_filter(pid: int) -> bytes:
+def _child_filter(pid: int) -> _Filter:
     """What the process `pid` may no longer do; the zygote's filter still holds for the rest."""
     calls = _MACHINES[platform.machine()][2]
     allow = (_RETURN, 0, 0, _ALLOW)
@@ -270,7 +269,7 @@ def _child_filter(pid: int) -> bytes:
         code += _conditional(calls[name], _argument_in(index, values, otherwise))
     for name in ("seccomp", "pidfd_open", "recvmsg", "sendmsg"):
         code += _conditional(calls[name], [_refuse(errno.EPERM)])
-    return _packed([*code, allow])
+    return [*code, allow]
 
 
 def _packed(code: _Filter) -> bytes:
@@ -278,9 +277,10 @@ def _packed(code: _Filter) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
-def _install(header: bytes) -> None:
-    """Apply the filter that a `sock_fprog` header points to, for good."""
-    if _prctl(_PR["SECCOMP"], 2, ctypes.c_char_p(header)):
+def install_filter(code: _Filter) -> None:
+    """Let this filter decide on system calls from here on."""
+    buffer = ctypes.create_string_buffer(_packed(code))
+    if _prctl(_PR["SECCOMP"], 2, ctypes.c_char_p(_header(buffer))):
         raise LockError("the kernel refuses seccomp filters: CONFIG_SECCOMP_FILTER is needed")
 
 
@@ -294,7 +294,7 @@ def prepare_child_filter() -> Callable[[], None]:
     All is made here, because what a child touches for the first time costs it a copied page.
     """
     marker = 0x7FEDCBA9  # stands for the child's pid, known only after the fork
-    code, needle = _child_filter(marker), struct.pack("<I", marker)
+    code, needle = _packed(_child_filter(marker)), struct.pack("<I", marker)
     places = [match.start() for match in re.finditer(re.escape(needle), code)]
     buffer = ctypes.create_string_buffer(code)
     death = [ctypes.c_ulong(value) for value in (signal.SIGKILL, 0, 0, 0)]
