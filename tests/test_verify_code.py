@@ -8,26 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+from attack_suite import LABELLED
 
-from ace_lib import sandbox
 from ace_lib.code_compare import text_equal, value_equal
-from ace_lib.sandbox import Sandbox, SandboxUnavailable
+from ace_lib.sandbox import Sandbox
 from ace_lib.sandbox_session import Limits, SandboxError
 from ace_lib.verify import RowError, Verifier, verify_responses
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are isolated by Linux")
-DATA = Path(__file__).parent.parent / "notebooks" / "data" / "verifier_programs.yaml"
-LABELLED = yaml.safe_load(DATA.read_text(encoding="utf-8"))
 DOUBLE = {"id": "double", "domain": "code", **LABELLED["problems"]["double"]}
 ADD = {"id": "add", "domain": "code", **LABELLED["problems"]["add"]}
-
-
-def program_row(entry: dict) -> dict:
-    problem = LABELLED["problems"][entry["problem"]]
-    hungry = entry["category"] == "resources"
-    limits = {"time_limit": 0.4 if hungry else 5.0, "memory_mb": 256 if hungry else 1024}
-    return {"id": entry["name"], "domain": "code", **problem, **limits, "program": entry["program"]}
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +30,6 @@ def verifier():
 def box():
     with Sandbox() as one:
         yield one
-
-
-@pytest.mark.parametrize("isolated", [False, True])
-def test_every_labelled_program_gets_its_verdict(isolated):
-    entries = LABELLED["programs"]
-    canaries = [Path("/tmp/ace-attack-canary"), Path("/dev/shm/ace-attack-canary")]
-    with Verifier(num_workers=2, isolated=isolated) as pool:
-        verdicts = pool.verify([program_row(entry) for entry in entries])
-    for entry, verdict in zip(entries, verdicts, strict=True):
-        assert verdict.reward == float(entry.get("right", False)), (entry["name"], verdict)
-        assert verdict.status == entry.get("status", verdict.status), (entry["name"], verdict)
-        assert verdict.detail["isolation"].endswith("seccomp")
-    assert not any(canary.exists() for canary in canaries)
-
-
-def test_there_are_enough_programs():
-    entries = LABELLED["programs"]
-    assert sum(entry.get("right", False) for entry in entries) >= 40
-    assert sum(entry["category"] not in ("right", "wrong") for entry in entries) >= 70
-    assert len({entry["name"] for entry in entries}) == len(entries)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +121,9 @@ def test_order_and_determinism(verifier):
     rows = [{**DOUBLE, "id": str(i), "program": programs[i % 4]} for i in range(40)]
     first, second = verifier.verify(rows), verifier.verify(rows)
     assert [v.id for v in first] == [str(i) for i in range(40)]
-    assert [(v.status, v.detail) for v in first] == [(v.status, v.detail) for v in second]
+    for one, other in zip(first, second, strict=True):
+        one.detail.pop("usage"), other.detail.pop("usage")
+        assert (one.status, one.detail) == (other.status, other.detail)
 
 
 def test_verify_from_several_threads():
@@ -198,26 +170,6 @@ def test_a_dead_zygote_is_an_error_and_not_a_verdict(box):
         box.open("print(1)", "", 1)
     with pytest.raises(SandboxError):
         session.run(b"")
-
-
-@pytest.mark.parametrize(
-    "weaker",
-    ["lock_process = lambda: None", "prepare_child_filter = lambda: lambda: None"],
-)
-def test_the_self_test_fails_closed_without_landlock_or_seccomp(monkeypatch, weaker):
-    start = sandbox._START.replace("; main()", f"; {{patch}}.{weaker}; main()")
-    patch = "import ace_lib.sandbox_locks as locks; locks"
-    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
-    with pytest.raises(SandboxUnavailable, match="self-test failed"):
-        Sandbox()
-
-
-def test_a_missing_kernel_piece_is_refused_with_its_fix(monkeypatch):
-    start = sandbox._START.replace("; main()", "; {patch}; main()")
-    patch = "import ace_lib.sandbox_locks as locks; locks._LANDLOCK_CREATE = 9999"
-    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
-    with pytest.raises(SandboxUnavailable, match="Landlock is not available: use Linux"):
-        Sandbox()
 
 
 def test_no_process_survives_the_verifier():

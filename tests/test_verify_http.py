@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_verify_code import ADD, DOUBLE, LABELLED, program_row
+from attack_suite import LABELLED, program_row
+from test_verify_code import ADD, DOUBLE
 
 from ace_lib import AceError, sandbox_server, verify_http
 from ace_lib.verify import Verifier
