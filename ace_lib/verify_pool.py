@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -50,11 +51,9 @@ class WorkerProcess:
         """Hand over rows; the worker must answer each in the time its limits allow."""
         self.pending, self._seconds = list(chunk), [longest_seconds(rows[i]) for i in chunk]
         data = json.dumps([rows[i] for i in chunk]).encode()
-        try:
+        with suppress(BrokenPipeError):  # it died: `receive` finds out
             self._process.stdin.write(LENGTH.pack(len(data)) + data)
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died: `receive` finds out
         self.deadline = time.monotonic() + self._seconds[0]
 
     def receive(self, results: list) -> bool:
@@ -83,8 +82,9 @@ class WorkerProcess:
         """Kill the process; its sandbox dies with it."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
         self._process.stdout.close()
+        with suppress(BrokenPipeError):  # rows that it died before it took
+            self._process.stdin.close()
 
 
 class Worker(Protocol):
