@@ -98,7 +98,7 @@ def _connected_ray(address: str | None) -> object:
     try:
         import ray
     except ImportError as error:
-        raise AceError("the backend 'ray' needs Ray: pip install 'ace-lib[ray]'") from error
+        raise AceError("the backend 'ray' needs Ray: pip install '.[ray]'") from error
     if not ray.is_initialized():
         options = {"address": address}
         if address is None:

@@ -17,7 +17,7 @@ from ace_lib.sandbox import SandboxUnavailable
 from ace_lib.verify import Verifier
 from ace_lib.verify_pool import LocalPool
 
-pytestmark = pytest.mark.skipif(not find_spec("ray"), reason="pip install 'ace-lib[ray]'")
+pytestmark = pytest.mark.skipif(not find_spec("ray"), reason="pip install '.[ray]'")
 
 MATH = {"id": "m", "domain": "math", "response": "\\boxed{0.5}", "gold": "\\frac12"}
 RIGHT = {**DOUBLE, "program": "print(2 * int(input()))"}
@@ -100,5 +100,5 @@ def test_too_many_actors_are_refused(verifier):
 
 def test_without_ray_the_text_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(AceError, match=r"pip install 'ace-lib\[ray\]'"):
+    with pytest.raises(AceError, match=r"pip install '.\[ray\]'"):
         Verifier(backend="ray")
