@@ -46,7 +46,7 @@ _KINDS = {  # weight, status, row; @N@ becomes the number of the row
     "crashes": (1, "runtime_error", _DOUBLE | {"program": "import os\nos.abort()  # @N@"}),
     "loops": (0.2, "timeout", _DOUBLE | _HUNGRY | {"program": "while True:\n    @N@"}),
     "eats": (0.5, "memory", _DOUBLE | _HUNGRY | {"program": "x = [@N@] * 10**9"}),
-    "floods": (0.2, "output_limit", _DOUBLE | {"program": "print('@N@' * 10**8)"}),
+    "floods": (0.2, "output_limit", _DOUBLE | {"program": "print('@N@' * 10**7)"}),
     "no program": (2, "no_answer", _DOUBLE | {"response": "print(@N@)"}),
     "no tests": (1, "invalid_problem", _ADD | {"tests": [], "program": "@N@"}),
 }
