@@ -94,9 +94,17 @@ def train(job: GRPOJob, progress: Callable[..., None]) -> None:
     Args:
         job: the run.
         progress: called with `done=…, total=…` and the metrics of each step.
-    """
-    from ace_lib import sampling
 
+    Raises:
+        AceError: rewards would come from programs that run without isolation.
+    """
+    from ace_lib import sampling, verify
+
+    if verify.shared_backend() == "unsafe":
+        raise AceError(
+            "RL takes no rewards from ACE_VERIFY_BACKEND=unsafe: programs that are rewarded for "
+            "passing find every way to: use local on Linux, or ray or http"
+        )
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     rows = problems.read_jsonl(job.problems_file)

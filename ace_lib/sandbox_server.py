@@ -21,14 +21,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ace_lib.sandbox import (
-    IDLE_FACTOR,
-    Limits,
-    Outcome,
-    Sandbox,
-    SandboxError,
-    SandboxUnavailable,
-)
+from ace_lib.sandbox import Sandbox, SandboxUnavailable
+from ace_lib.sandbox_session import IDLE_FACTOR, Limits, Outcome, SandboxError
 
 MAX_REQUEST = 64 * 2**20  # bytes
 MAX_SECONDS, MAX_MEMORY_MB = 300.0, 16_384

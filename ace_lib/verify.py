@@ -32,7 +32,11 @@ STATUSES = (
     "invalid_problem", "verifier_error",
 )  # fmt: skip
 NO_REWARD = ("invalid_problem", "verifier_error")
-BACKENDS = ("local", "ray", "http")
+BACKENDS = ("local", "ray", "http", "unsafe")
+UNSAFE_WARNING = (
+    "warning: backend 'unsafe': programs written by a model run as you, with your files and your "
+    "network; use it only for programs that you have read"
+)
 
 
 class RowError(AceError):
@@ -66,14 +70,15 @@ class Backend(Protocol):
 
 
 class Verifier:
-    """Judges rows with one of three backends. Thread-safe: calls from several threads take turns.
+    """Judges rows with one of four backends. Thread-safe: calls from several threads take turns.
 
     Args:
         num_workers: `local`: processes, by default one per usable core; `ray`: actors, by default
             one per core of the cluster; `http`: programs under way at a time, by default 16.
         isolated: run each test of a program in a process of its own (evaluation, audits).
-        backend: `local` (worker processes here), `ray` (actors on a cluster) or `http` (programs
-            on a server that speaks SandboxFusion's API, math here).
+        backend: `local` (worker processes here), `ray` (actors on a cluster), `http` (programs
+            on a server that speaks SandboxFusion's API, math here) or `unsafe` (as `local`, but
+            programs run without isolation).
         address: `ray`: of the cluster, by default one is started here; `http`: as
             `http://127.0.0.1:8080`.
 
@@ -129,10 +134,13 @@ class Verifier:
 def _make_backend(
     backend: str, address: str | None, num_workers: int | None, isolated: bool
 ) -> Backend:
-    if backend == "local":
+    if backend in ("local", "unsafe"):
         if address:
-            raise AceError("the backend 'local' takes no address: did you mean 'ray' or 'http'?")
-        return LocalPool(num_workers or len(os.sched_getaffinity(0)), isolated)
+            raise AceError(f"the backend {backend!r} takes no address: did you mean 'http'?")
+        if backend == "unsafe":
+            print(UNSAFE_WARNING, file=sys.stderr)
+        num_workers = num_workers or len(os.sched_getaffinity(0))
+        return LocalPool(num_workers, isolated, unsafe=backend == "unsafe")
     if backend == "ray":
         from ace_lib.verify_ray import RayPool
 
@@ -181,11 +189,16 @@ def shared_verifier() -> Verifier:
     it is no parameter of a run, and a finished run stays valid elsewhere.
     """
     if os.getpid() not in _shared:
-        backend = os.environ.get("ACE_VERIFY_BACKEND") or "local"
+        backend = shared_backend()
         address = os.environ.get("ACE_VERIFY_ADDRESS") or None
         _shared[os.getpid()] = Verifier(backend=backend, address=address)
         atexit.register(_shared[os.getpid()].close)
     return _shared[os.getpid()]
+
+
+def shared_backend() -> str:
+    """The backend that this process and its children use unless told otherwise."""
+    return os.environ.get("ACE_VERIFY_BACKEND") or "local"
 
 
 def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list[Verdict]:
@@ -196,7 +209,7 @@ def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list
         responses: full responses; see `ace_lib.prompts.full_response`.
     """
     names = ("id", "domain", "gold", "mode", "entry_point", "tests", "time_limit", "memory_mb",
-             "comparer")  # fmt: skip
+             "comparer", "checker")  # fmt: skip
     rows = [
         {**{name: problem[name] for name in names if name in problem}, "response": response}
         for problem, response in zip(problems, responses, strict=True)

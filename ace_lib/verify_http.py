@@ -21,11 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from ace_lib import AceError, program_driver
-from ace_lib.sandbox import IDLE_FACTOR, Limits, Outcome, SandboxError
-from ace_lib.sandbox_zygote import MAX_INT_DIGITS, PRELUDE_SOURCE, RECURSION_LIMIT
+from ace_lib.sandbox_child import MAX_INT_DIGITS, PRELUDE_SOURCE, RECURSION_LIMIT
+from ace_lib.sandbox_session import IDLE_FACTOR, Limits, Outcome, SandboxError, Usage
 from ace_lib.verify_code import verify_code
 from ace_lib.verify_pool import LocalPool
 from ace_lib.verify_worker import guarded
@@ -123,6 +124,15 @@ class RemoteSandbox:
         """A session; nothing is sent before its test is run."""
         return RemoteSession(self, program, entry_point, limits)
 
+    @property
+    def checkers(self) -> NoReturn:
+        """Where a problem's own checker would run: nowhere, for it reads expected outputs.
+
+        Raises:
+            SandboxError: always.
+        """
+        raise SandboxError("the backend 'http' runs no checker: it would see expected outputs")
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -213,6 +223,7 @@ class RemoteSession:
         self.alive = False  # no process waits there for another test
         self._box, self._program, self._entry_point = box, program, entry_point
         self._limits = limits
+        self.usage = Usage()  # the server does not say
 
     def run(self, test_input: bytes) -> Outcome:
         """Run the program on one input: what it printed, or the value it returned, as bytes.

@@ -30,15 +30,10 @@ _START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker i
 class WorkerProcess:
     """One worker and the rows it has not answered yet."""
 
-    def __init__(self, isolated: bool) -> None:
-        self._isolated = isolated
-        self._start()
-
-    def _start(self) -> None:
+    def __init__(self, modes: Sequence[str]) -> None:
         # Only what a dynamically linked interpreter may need passes from our environment.
         environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
-        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT)]
-        command += ["isolated"] if self._isolated else []
+        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT), *modes]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
@@ -169,14 +164,15 @@ class LocalPool(WorkerPool):
     Args:
         num_workers: processes.
         isolated: run each test of a program in a process of its own.
+        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
     """
 
-    def __init__(self, num_workers: int, isolated: bool) -> None:
+    def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
         super().__init__(num_workers, CHUNK_ROWS)
-        self._isolated = isolated
+        self._modes = ["isolated"] * isolated + ["unsafe"] * unsafe
 
     def _start_worker(self) -> WorkerProcess:
-        return WorkerProcess(self._isolated)
+        return WorkerProcess(self._modes)
 
     def _with_news(self, workers: list[WorkerProcess]) -> list[WorkerProcess]:
         poll = select.poll()
