@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py [--rows 200000] [--workers 2] [--json soak.json]
 
-In the first half a worker, a sandbox or a math judge is killed now and then; in the second half
+In the first half a worker, a sandbox or a math judge is killed in each batch; in the second half
 none is, so that a worker which grows would show. Every row has one right verdict. Exit status 1
 when a row was lost, out of order or judged otherwise, or when memory or descriptors grew.
 """
@@ -23,7 +23,6 @@ import psutil
 
 from ace_lib.verify import Verifier, reward_of
 
-NUM_BATCHES = 200
 GROWTH = 1.1  # more than a tenth in the quiet half is growth
 _DOUBLE = {"mode": "stdin", "entry_point": "",
            "tests": [{"input": f"{n}\n", "output": f"{2 * n}\n"} for n in (1, 7, 40)]}  # fmt: skip
@@ -81,17 +80,13 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def kill_now_and_then(stop: threading.Event, seconds: float, kills: Counter, seed: int) -> None:
-    """Kill one helper process about every `seconds` until `stop` is set."""
-    generator = random.Random(seed)
-    while not stop.wait(generator.expovariate(1 / seconds)):
-        helpers = helper_processes()
-        if helpers:
-            with suppress(psutil.NoSuchProcess):  # it ended by itself
-                victim = generator.choice(helpers)
-                is_worker = victim.ppid() == os.getpid()
-                victim.kill()
-                kills["workers" if is_worker else "their helpers"] += 1
+def kill_one(kills: Counter, generator: random.Random) -> None:
+    """Kill a worker, a sandbox or a math judge."""
+    with suppress(psutil.NoSuchProcess, IndexError):  # it ended by itself, or none has started
+        victim = generator.choice(helper_processes())
+        is_worker = victim.ppid() == os.getpid()
+        victim.kill()
+        kills["workers" if is_worker else "their helpers"] += 1
 
 
 def footprint() -> dict[str, float]:
@@ -116,24 +111,26 @@ def growth(samples: list[dict[str, float]]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def soak(num_rows: int, num_workers: int, seconds_between_kills: float, seed: int = 0) -> dict:
-    """Judge the rows in 200 batches and say how it went."""
-    generator, kills, stop = random.Random(seed), Counter(), threading.Event()
-    killer = threading.Thread(
-        target=kill_now_and_then, args=(stop, seconds_between_kills, kills, seed), daemon=True
-    )
-    size = -(-num_rows // NUM_BATCHES)
+def soak(num_rows: int, num_workers: int, seed: int = 0) -> dict:
+    """Judge the rows in batches and say how it went."""
+    generator, kills = random.Random(seed), Counter()
+    size = max(50, num_rows // 200)
     verdicts, lost, disorder, wrong, samples = Counter(), 0, 0, [], []
     started = time.monotonic()
-    killer.start()
+    seconds = 0.0  # that the batch before took
     with Verifier(num_workers) as verifier:
         for start in range(0, num_rows, size):
-            if start >= num_rows // 2:
-                stop.set()
-                killer.join()
-                samples.append(footprint())
             rows, statuses = make_rows(start, min(size, num_rows - start), generator)
+            moment = generator.uniform(0.0, seconds)
+            killer = threading.Timer(moment, kill_one, (kills, random.Random(start)))
+            if start < num_rows // 2:
+                killer.start()
+            else:
+                samples.append(footprint())
+            batch_started = time.monotonic()
             judged = verifier.verify(rows)
+            seconds = time.monotonic() - batch_started
+            killer.cancel()
             lost += len(rows) - len(judged)
             for row, status, verdict in zip(rows, statuses, judged, strict=False):
                 disorder += verdict.id != row["id"]
@@ -143,8 +140,8 @@ def soak(num_rows: int, num_workers: int, seconds_between_kills: float, seed: in
     return {
         "rows": num_rows, "seconds": round(time.monotonic() - started, 1), "kills": dict(kills),
         "lost": lost, "out_of_order": disorder, "judged_otherwise": len(wrong),
-        "examples": wrong[:5], "verdicts": dict(verdicts), "growth": growth(samples[1:]),
-        "first": samples[1], "last": samples[-1],
+        "examples": wrong[:5], "verdicts": dict(verdicts), "growth": growth(samples),
+        "first": samples[0], "last": samples[-1],
     }  # fmt: skip
 
 
@@ -153,10 +150,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seconds-between-kills", type=float, default=5.0)
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
-    result = soak(arguments.rows, arguments.workers, arguments.seconds_between_kills)
+    result = soak(arguments.rows, arguments.workers)
     text = json.dumps(result, indent=1)
     print(text)
     if arguments.json:
