@@ -123,7 +123,9 @@ def train(job: GRPOJob, progress: Callable[..., None]) -> None:
 def make_score(rows: list[dict]) -> Callable[[list[int], list[str]], list[float | None]]:
     """Reward function over problem indices: verdicts of `ace_lib.verify`, None without one.
 
-    Equal programs for a problem are judged once: samples of one group often agree.
+    Equal programs for a problem are judged once: samples of one group often agree. Verdicts do not
+    overlap with generation: TRL 1.16 ends the generation of a batch before it asks for rewards,
+    and waits for all of them before the loss. Its asynchronous rewards only run beside each other.
     """
     from ace_lib import verify
 

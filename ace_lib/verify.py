@@ -110,6 +110,8 @@ class Verifier:
     def verify(self, rows: Sequence[dict]) -> list[Verdict]:
         """Judge rows (see `check_row`); the verdicts are in the same order.
 
+        A row whose verdict is `verifier_error` is judged once more before that is its verdict.
+
         Raises:
             RowError: a row is malformed.
             SandboxUnavailable: this machine cannot isolate programs; the text has the fix.
@@ -118,6 +120,11 @@ class Verifier:
             check_row(row, f"row {index}")
         with self._turn:
             results = self._backend.judge(rows)
+            # Most failures of a verifier are of one worker or one moment.
+            failed = [i for i, result in enumerate(results) if result["status"] == "verifier_error"]
+            again = self._backend.judge([rows[i] for i in failed])
+        for index, result in zip(failed, again, strict=True):
+            results[index] = result
         return [
             Verdict(id=row["id"], reward=reward_of(result["status"]), **result)
             for row, result in zip(rows, results, strict=True)

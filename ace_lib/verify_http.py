@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from ace_lib import AceError, program_driver
@@ -124,9 +125,13 @@ class RemoteSandbox:
         return RemoteSession(self, program, entry_point, limits)
 
     @property
-    def checkers(self) -> "RemoteSandbox":
-        """A problem's checker is run by the server, too, which so learns its expected outputs."""
-        return self
+    def checkers(self) -> NoReturn:
+        """Where a problem's own checker would run: nowhere, for it reads expected outputs.
+
+        Raises:
+            SandboxError: always.
+        """
+        raise SandboxError("the backend 'http' runs no checker: it would see expected outputs")
 
     def close(self) -> None:
         """Close the connection."""
@@ -217,7 +222,8 @@ class RemoteSession:
     def __init__(self, box: RemoteSandbox, program: str, entry_point: str, limits: Limits) -> None:
         self.alive = False  # no process waits there for another test
         self._box, self._program, self._entry_point = box, program, entry_point
-        self._limits, self.usage = limits, Usage()
+        self._limits = limits
+        self.usage = Usage()  # the server does not say
 
     def run(self, test_input: bytes) -> Outcome:
         """Run the program on one input: what it printed, or the value it returned, as bytes.
@@ -236,9 +242,7 @@ class RemoteSession:
             "cpu_timeout": limits.cpu_seconds,  # an extension of our server
             "memory_limit_MB": limits.memory_bytes >> 20,
         }
-        result = self._box.run(request)
-        self.usage.cpu_seconds += result.get("cpu_seconds", 0.0)
-        outcome = _outcome(result, limits)
+        outcome = _outcome(self._box.run(request), limits)
         return _value_of(outcome, tag.encode()) if self._entry_point else outcome
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Verifier workers on this machine: exec'ed, fed over pipes, replaced when they die or hang.
+"""A pool of verifier workers that are replaced when they die or hang, and those of this machine.
 
 No row is lost with its worker: it is judged again by another. Dying says little about the row, for
 the machine may be short of memory or somebody may kill processes, so a row is given up only when
@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from ace_lib.sandbox import SandboxUnavailable
 from ace_lib.verify_worker import LENGTH
@@ -29,13 +31,9 @@ class WorkerProcess:
     """One worker and the rows it has not answered yet."""
 
     def __init__(self, modes: Sequence[str]) -> None:
-        self._modes = modes
-        self._start()
-
-    def _start(self) -> None:
         # Only what a dynamically linked interpreter may need passes from our environment.
         environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
-        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT), *self._modes]
+        command = [sys.executable, "-I", "-c", _START.format(root=_PACKAGE_ROOT), *modes]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
@@ -48,11 +46,9 @@ class WorkerProcess:
         """Hand over rows; the worker must answer each in the time its limits allow."""
         self.pending, self._seconds = list(chunk), [longest_seconds(rows[i]) for i in chunk]
         data = json.dumps([rows[i] for i in chunk]).encode()
-        try:
+        with suppress(BrokenPipeError):  # it died: `receive` finds out
             self._process.stdin.write(LENGTH.pack(len(data)) + data)
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died: `receive` finds out
         self.deadline = time.monotonic() + self._seconds[0]
 
     def receive(self, results: list) -> bool:
@@ -81,34 +77,51 @@ class WorkerProcess:
         """Kill the process; its sandbox dies with it."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
         self._process.stdout.close()
+        with suppress(BrokenPipeError):  # rows that it died before it took
+            self._process.stdin.close()
 
 
-class LocalPool:
-    """Worker processes that judge rows together. Not for several threads at a time.
+class Worker(Protocol):
+    """What a pool asks of a worker; `RayWorker` of `ace_lib.verify_ray` is another.
 
-    Args:
-        num_workers: processes.
-        isolated: run each test of a program in a process of its own.
-        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
+    Attributes:
+        pending: rows sent and not answered yet.
+        num_answered: rows answered since the start.
+        deadline: when it must be broken (`time.monotonic`) unless it has answered.
     """
 
-    def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
-        self._num_workers = num_workers
-        self._modes = ["isolated"] * isolated + ["unsafe"] * unsafe
-        self._workers: list[WorkerProcess] = []
+    pending: list[int]
+    num_answered: int
+    deadline: float
+
+    def send(self, chunk: list[int], rows: Sequence[dict]) -> None:
+        """Hand over rows; not before all earlier ones are answered."""
+
+    def receive(self, results: list) -> bool:
+        """Store the replies that have come; False when the worker is gone."""
+
+    def close(self) -> None:
+        """End it at once."""
+
+
+class WorkerPool:
+    """Workers that judge rows together. Not for several threads at a time."""
+
+    def __init__(self, num_workers: int, chunk_rows: dict[str, int]) -> None:
+        self._num_workers, self._chunk_rows = num_workers, chunk_rows
+        self._workers: list[Worker] = []
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts (dicts without the id) of checked rows, in their order.
 
         Raises:
-            SandboxUnavailable: this machine cannot isolate programs.
+            SandboxUnavailable: a machine cannot isolate programs.
         """
-        batch = _Batch(rows, self._num_workers)
-        while len(self._workers) < min(self._num_workers, len(batch.chunks)):
-            self._workers.append(WorkerProcess(self._modes))
+        batch = _Batch(rows, self._num_workers, self._chunk_rows)
         try:
+            while len(self._workers) < min(self._num_workers, len(batch.chunks)):
+                self._workers.append(self._start_worker())
             while batch.chunks or any(worker.pending for worker in self._workers):
                 for worker in self._workers:
                     if batch.chunks and not worker.pending:
@@ -125,29 +138,56 @@ class LocalPool:
             worker.close()
         self._workers = []
 
+    def _start_worker(self) -> Worker:
+        raise NotImplementedError
+
+    def _with_news(self, workers: list[Worker]) -> list[Worker]:
+        """Those that have answered or died; waits a second at most."""
+        raise NotImplementedError
+
     def _collect(self, batch: "_Batch") -> None:
         """Take finished rows from the workers; replace those that died or hang."""
-        poll = select.poll()
-        busy = [i for i, worker in enumerate(self._workers) if worker.pending]
-        for i in busy:
-            poll.register(self._workers[i].replies, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(1000)}
-        for i in busy:
-            worker = self._workers[i]
-            has_news = worker.replies in ready
+        busy = [worker for worker in self._workers if worker.pending]
+        with_news = self._with_news(busy)
+        for worker in busy:
+            has_news = worker in with_news
             if worker.receive(batch.results) if has_news else time.monotonic() < worker.deadline:
                 continue
             batch.take_back(worker.pending, _DIED if has_news else _HUNG, worker.num_answered)
             worker.close()
-            self._workers[i] = WorkerProcess(self._modes)
+            self._workers[self._workers.index(worker)] = self._start_worker()
+
+
+class LocalPool(WorkerPool):
+    """Worker processes on this machine.
+
+    Args:
+        num_workers: processes.
+        isolated: run each test of a program in a process of its own.
+        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
+    """
+
+    def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
+        super().__init__(num_workers, CHUNK_ROWS)
+        self._modes = ["isolated"] * isolated + ["unsafe"] * unsafe
+
+    def _start_worker(self) -> WorkerProcess:
+        return WorkerProcess(self._modes)
+
+    def _with_news(self, workers: list[WorkerProcess]) -> list[WorkerProcess]:
+        poll = select.poll()
+        for worker in workers:
+            poll.register(worker.replies, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(1000)}
+        return [worker for worker in workers if worker.replies in ready]
 
 
 class _Batch:
     """Rows on their way to verdicts: what waits, what came, and what went wrong with which row."""
 
-    def __init__(self, rows: Sequence[dict], num_workers: int) -> None:
+    def __init__(self, rows: Sequence[dict], num_workers: int, most: dict[str, int]) -> None:
         self.results: list[dict | None] = [None] * len(rows)
-        self.chunks = chunk_rows(rows, num_workers, CHUNK_ROWS)
+        self.chunks = chunk_rows(rows, num_workers, most)
         self._trouble: dict[int, int] = {}
         self._num_barren = 0
 

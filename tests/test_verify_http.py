@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import pytest
 from attack_suite import LABELLED, program_row
 from test_verify_code import ADD, DOUBLE
 
-from ace_lib import AceError, sandbox_server, verify_http
+from ace_lib import AceError, sandbox_server, verify, verify_http
+from ace_lib.cli import main
 from ace_lib.verify import Verifier
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,19 +195,16 @@ def test_a_timeout_of_the_server_is_one(quick):
         assert verifier.verify([RIGHT])[0].status == "timeout"
 
 
-def test_a_failure_that_passes_is_asked_again(quick):
-    answers = [(503, b"busy"), (200, b"?"), reply("SandboxError"), reply(stdout="6\n")]
-
-    def answer(body: bytes) -> tuple[int, bytes]:
-        return answers.pop(0) if len(answers) > 1 else answers[0]
-
+@pytest.mark.parametrize(("num_failures", "status"), [(5, "passed"), (6, "verifier_error")])
+def test_a_failure_that_passes_is_asked_again(quick, num_failures, status):
+    failures = iter([(503, b"busy"), (200, b"?"), reply("SandboxError")] * 2)
+    answers = chain(islice(failures, num_failures), repeat(reply(stdout="6\n")))
     row = {**RIGHT, "tests": [{"input": "3\n", "output": "6\n"}]}
     with (
-        fake_server(answer) as address,
+        fake_server(lambda body: next(answers)) as address,
         Verifier(backend="http", address=address) as verifier,
     ):
-        assert verifier.verify([row])[0].status == "verifier_error"  # three attempts
-        assert verifier.verify([row])[0].status == "passed"
+        assert verifier.verify([row])[0].status == status  # two times three attempts
 
 
 def test_no_server_is_no_reward_and_soon_known(quick):
@@ -226,6 +225,25 @@ def test_a_server_killed_in_the_middle_loses_no_row(quick):
         killer.join()
     assert [verdict.id for verdict in verdicts] == list(range(1500))
     assert {(v.status, v.reward) for v in verdicts} == {("passed", 1.0), ("verifier_error", None)}
+
+
+def test_the_command_and_the_environment_choose_the_backend(server, tmp_path, monkeypatch):
+    rows, verdicts = tmp_path / "rows.jsonl", tmp_path / "verdicts.jsonl"
+    rows.write_text(json.dumps(RIGHT))
+    assert main(["verify", str(rows), str(verdicts), "--backend", "http", "--address", server]) == 0
+    assert json.loads(verdicts.read_text())["detail"]["isolation"] == "remote"
+    monkeypatch.setenv("ACE_VERIFY_BACKEND", "http")
+    monkeypatch.setenv("ACE_VERIFY_ADDRESS", server)
+    monkeypatch.setattr(verify, "_shared", {})
+    [verdict] = verify.verify_responses([RIGHT], ["```python\nprint(2 * int(input()))\n```"])
+    assert (verdict.status, verdict.detail["isolation"]) == ("passed", "remote")
+
+
+def test_a_backend_that_does_not_exist_is_named():
+    with pytest.raises(AceError, match="unknown backend 'rays': must be one of local, ray, http"):
+        Verifier(backend="rays")
+    with pytest.raises(AceError, match="'local' takes no address"):
+        Verifier(address="auto")
 
 
 @pytest.mark.parametrize("address", [None, "", "127.0.0.1:80", "ftp://x", "http://"])
