@@ -27,7 +27,6 @@ _libc = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, whic
 def serve(control: socket.socket) -> None:
     """Fork a child for each request on `control` until the other end closes."""
     lock_child = sandbox_locks.prepare_child_filter()
-    sandbox_child.warm_up()
     gc.collect()
     gc.freeze()
     while True:
@@ -146,6 +145,7 @@ def main() -> None:
     os.environ.update(ENVIRONMENT)
     os.umask(0o022)  # the folders of the new root must be open to nobody
     with socket.socket(fileno=int(sys.argv[1])) as control:
+        sandbox_child.warm_up()
         try:
             _set_common_limits()
             answer = {"isolation": sandbox_locks.lock_process()}
