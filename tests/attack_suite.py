@@ -2,7 +2,8 @@
 
     python tests/attack_suite.py [shared|isolated] [namespaces] [landlock] [seccomp]
 
-What is named is refused by a system call filter, as a container's default profile does it.
+What is named is refused by a system call filter, as a container's default profile does it. Programs
+that only use up time and memory are left out then: the limits on both do not depend on it.
 """
 
 import json
@@ -22,10 +23,12 @@ _LOAD_CALL, _ALLOW = (0x20, 0, 0, 0), (0x06, 0, 0, 0x7FFF0000)
 
 
 def program_row(entry: dict) -> dict:
-    """The row of a labelled program, with limits that end it soon."""
+    """The row of a labelled program, with limits that soon end what is known to be endless."""
     problem = LABELLED["problems"][entry["problem"]]
-    hungry = entry["category"] == "resources"
-    limits = {"time_limit": 0.6 if hungry else 5.0, "memory_mb": 256 if hungry else 1024}
+    limits = {
+        "time_limit": 0.2 if entry.get("status") == "timeout" else 5.0,
+        "memory_mb": 256 if entry["category"] == "resources" else 1024,
+    }
     return {"id": entry["name"], "domain": "code", **problem, **limits, "program": entry["program"]}
 
 
@@ -52,8 +55,10 @@ def main() -> None:
     if refused:
         refuse_calls(refused)
     try:
-        with Verifier(num_workers=2, isolated=mode == "isolated") as verifier:
-            verdicts = verifier.verify([program_row(entry) for entry in LABELLED["programs"]])
+        with Verifier(num_workers=4, isolated=mode == "isolated") as verifier:
+            entries = [e for e in LABELLED["programs"]
+                       if not refused or e["category"] != "resources"]  # fmt: skip
+            verdicts = verifier.verify([program_row(entry) for entry in entries])
     except AceError as error:
         print(json.dumps({"refused": str(error)}))
     else:

@@ -15,7 +15,8 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 import pytest
-from test_verify_code import ADD, DOUBLE, LABELLED, program_row
+from attack_suite import LABELLED, program_row
+from test_verify_code import ADD, DOUBLE
 
 from ace_lib import AceError, sandbox_server, verify, verify_http
 from ace_lib.cli import main
