@@ -1,7 +1,8 @@
-"""The command `ace` (also `python -m ace_lib`): run, doctor, verify, results."""
+"""The command `ace` (also `python -m ace_lib`): run, doctor, lint, plan, verify, results."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from ace_lib import AceError, __version__
 
@@ -44,6 +45,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_profile(command)
     command.set_defaults(command=_doctor)
 
+    text = "check that the values of profiles fit each other"
+    command = commands.add_parser("lint", help=text, description=text)
+    command.add_argument("profiles", nargs="+", metavar="PROFILE", help="without .yaml")
+    command.set_defaults(command=_lint)
+
+    text = "estimate time, tokens, memory and disk of a profile before anything runs"
+    command = commands.add_parser("plan", help=text, description=text)
+    command.add_argument("profile", metavar="PROFILE", help="without .yaml")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="save the costs as a figure")
+    command.set_defaults(command=_plan)
+
     text = "copy what a profile's runs showed to results/, and render the README from it"
     command = commands.add_parser("results", help=text, description=text)
     _add_profile(command)
@@ -76,6 +88,28 @@ def _results(arguments: argparse.Namespace) -> int:
 
     for path in report.publish(arguments.profile, provenance.repository()):
         print(path)
+    return 0
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from ace_lib import lint
+
+    found = [finding for name in arguments.profiles for finding in lint.lint(name)]
+    print(*found, sep="\n", file=sys.stderr)
+    if not found:
+        print(f"{len(lint.RULES)} rules, nothing found in {', '.join(arguments.profiles)}")
+    return 1 if found else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from ace_lib import plan
+
+    made = plan.make_plan(arguments.profile)
+    print(plan.report(made))
+    if arguments.figure:
+        figure, alt = plan.draw(made)
+        figure.savefig(arguments.figure, metadata={"Description": alt})
+    made.check()
     return 0
 
 

@@ -47,6 +47,9 @@ LIMITS = {
     "domain": Limit(choices=("math", "code")),
     "engine": Limit(choices=("transformers", "vllm")),
     "fraction": SHARE,
+    "importance_sampling": Limit(
+        choices=("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
+    ),
     "learning_rate": Limit(above=0, high=1),
     "length": COUNT,
     "num_generations": Limit(low=2),  # a group of one has no advantage

@@ -1,14 +1,16 @@
 """Profiles: one YAML file per scale, and the six stage files of notebook 08.
 
-`notebooks/profiles/<name>.yaml` holds `name, about, needs, shared, notebooks, stages,
+`notebooks/profiles/<name>.yaml` holds `name, about, needs, compute, shared, notebooks, stages,
 deviates_from_paper`. A comment `# paper: …` behind a value is what the papers state for it; it is
-shown beside the value in every notebook.
+shown beside the value in every notebook. A profile that says `extends: <other>` states only what
+differs; a notebook set to null is no part of the profile.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,63 @@ import yaml
 
 from ace_lib import AceError
 
-REQUIRED_KEYS = {"name", "about", "needs", "shared", "notebooks", "stages", "deviates_from_paper"}
+REQUIRED_KEYS = {
+    "name", "about", "needs", "compute", "shared", "notebooks", "stages", "deviates_from_paper",
+}  # fmt: skip
 NEEDS_KEYS = {"minutes", "memory_gib", "disk_gib", "gpus", "network"}
+COMPUTE_CHOICES = {
+    "gpu": ("none", "a100", "h100", "h200"),
+    "launcher": ("local", "torchrun", "slurm"),
+    "sharding": ("none", "fsdp2", "zero3"),
+    "vllm_mode": ("none", "colocate", "server"),
+}
+COMPUTE_COUNTS = ("nodes", "gpus_per_node", "tensor_parallel")
 
 
 class ProfileError(AceError):
     """A profile or stage file is unknown or not well formed."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The machines that a profile runs on, and how its training processes are spread over them.
+
+    Attributes:
+        gpu: kind of GPU; "none" on a CPU.
+        nodes: machines.
+        gpus_per_node: training processes per machine, each with one GPU.
+        launcher: "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per
+            GPU of all nodes of an allocation.
+        sharding: how the training state is split over the processes.
+        vllm_mode: where RL samples: in the training processes, or on a server; "none" is the
+            built-in sampler.
+        tensor_parallel: GPUs that hold one copy of the sampling engine's weights.
+    """
+
+    gpu: str
+    nodes: int
+    gpus_per_node: int
+    launcher: str
+    sharding: str
+    vllm_mode: str
+    tensor_parallel: int
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs in all."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def num_processes(self) -> int:
+        """Training processes in all."""
+        return max(1, self.num_gpus) if self.launcher != "local" else 1
+
+    def describe(self) -> str:
+        """In words, as "2 nodes of 8 h100"."""
+        if not self.num_gpus:
+            return "a CPU"
+        nodes = f"{self.nodes} nodes of " if self.nodes > 1 else ""
+        return f"{nodes}{self.gpus_per_node} {self.gpu}"
 
 
 @dataclass(frozen=True)
@@ -32,11 +85,23 @@ class Profile:
     path: Path
     about: str
     needs: Mapping[str, Any]
+    compute: Compute
     shared: Mapping[str, Any]
     notebooks: Mapping[str, Mapping[str, Any]]
     stages: Mapping[str, Mapping[str, Any]]
     deviates_from_paper: list[str]
     comments: Mapping[tuple[str, ...], str] = field(repr=False)
+    places: Mapping[tuple[str, ...], str] = field(repr=False)
+
+    def includes(self, notebook: str) -> bool:
+        """Say whether the notebook is part of the profile."""
+        return notebook not in self.notebooks or self.notebooks[notebook] is not None
+
+    def place(self, *keys: str) -> str:
+        """Return `file.yaml, line N` of a key, or of the nearest one above it that is written."""
+        while keys and keys not in self.places:
+            keys = keys[:-1]
+        return self.places.get(keys, self.path.name)
 
     def section(self, notebook: str) -> Mapping[str, Any]:
         """Return the parameters of one notebook, {} where the profile has none."""
@@ -81,7 +146,7 @@ def load_profile(name: str) -> Profile:
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         known = ", ".join(profile_names()) or "none"
         raise ProfileError(f"unknown profile {name!r}{hint}: the profiles are {known}")
-    data, comments = read_yaml(path)
+    data, comments, places = _read_extended(path)
     _check_keys(path, data, REQUIRED_KEYS, "the profile")
     _check_keys(path, data["needs"] or {}, NEEDS_KEYS, "needs")
     if data["name"] != name:
@@ -91,19 +156,38 @@ def load_profile(name: str) -> Profile:
         path=path,
         about=data["about"],
         needs=data["needs"],
+        compute=_read_compute(path, data["compute"] or {}),
         shared=data["shared"] or {},
         notebooks=data["notebooks"] or {},
         stages=data["stages"] or {},
         deviates_from_paper=data["deviates_from_paper"] or [],
         comments=comments,
+        places=places,
     )
+
+
+def _read_compute(path: Path, data: Mapping[str, Any]) -> Compute:
+    _check_keys(path, data, {*COMPUTE_CHOICES, *COMPUTE_COUNTS}, "compute")
+    for key, choices in COMPUTE_CHOICES.items():
+        if data[key] not in choices:
+            raise ProfileError(
+                f"{path}: compute: {key} is {data[key]!r}; allowed: {' or '.join(choices)}"
+            )
+    for key in COMPUTE_COUNTS:
+        least = 0 if key == "gpus_per_node" else 1
+        if type(data[key]) is not int or data[key] < least:
+            raise ProfileError(
+                f"{path}: compute: {key} is {data[key]!r}; it must be a whole number, at least "
+                f"{least}"
+            )
+    return Compute(**data)
 
 
 def stages() -> list[Stage]:
     """Return the RL stages in order, from `notebooks/stages/<number>_<stage>.yaml`."""
     found = []
     for path in sorted((default_notebooks_folder() / "stages").glob("*.yaml")):
-        values, comments = read_yaml(path)
+        values, comments, _ = read_yaml(path)
         if values.get("stage") != path.stem.partition("_")[2]:
             raise ProfileError(f"{path}: must state `stage: {path.stem.partition('_')[2]}`")
         found.append(Stage(values["stage"], path, values, _papers(comments, ())))
@@ -122,18 +206,51 @@ def load_stage(name: str) -> Stage:
     return by_name[name]
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    """Read a YAML mapping and the comment behind each of its keys, by key path.
+Comments = dict[tuple[str, ...], str]
+
+
+def _read_extended(path: Path) -> tuple[dict[str, Any], Comments, Comments]:
+    """As `read_yaml`, on top of the profile that the file extends."""
+    data, comments, places = read_yaml(path)
+    if "extends" not in data:
+        return data, comments, places
+    data = dict(data)
+    base = path.with_name(f"{data.pop('extends')}.yaml")
+    if not base.is_file() or base == path:
+        where = places["extends",]
+        raise ProfileError(f"{where}: there is no other profile {base.stem!r} to extend")
+    base_data, base_comments, base_places = _read_extended(base)
+    # A value that is changed keeps what the papers state for it, unless it states that anew.
+    return _merged(base_data, data), base_comments | comments, base_places | places
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Comments, Comments]:
+    """Read a YAML mapping; the comment behind each key and its place, by key path.
 
     Raises:
         ProfileError: Not YAML, not a mapping, or a key written twice (YAML keeps the last).
     """
-    text = path.read_text(encoding="utf-8")
+    return _parse(path, path.read_text(encoding="utf-8"))
+
+
+@cache
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], Comments, Comments]:
+    """The work of `read_yaml`; every notebook of a profile asks for the same few files."""
+    comments: Comments = {}
+    places: Comments = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        comments: dict[tuple[str, ...], str] = {}
-        _collect_comments(path, node, (), text.splitlines(), comments)
-        data = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _collect(path, node, (), text.splitlines(), comments, places)
+        data = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -141,15 +258,16 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
         raise ProfileError(f"{path}{line}: not valid YAML: {reason}") from None
     if not isinstance(data, dict):
         raise ProfileError(f"{path}: must be a YAML mapping `name: value`")
-    return data, comments
+    return data, comments, places
 
 
-def _collect_comments(
+def _collect(
     path: Path,
     node: yaml.Node | None,
     prefix: tuple[str, ...],
     lines: list[str],
-    comments: dict[tuple[str, ...], str],
+    comments: Comments,
+    places: Comments,
 ) -> None:
     if not isinstance(node, yaml.MappingNode):
         return
@@ -161,11 +279,13 @@ def _collect_comments(
                 "keep one of them"
             )
         seen.add(key.value)
+        keys = (*prefix, key.value)
+        places[keys] = f"{path.name}, line {key.start_mark.line + 1}"
         mark = value.end_mark
         rest = lines[mark.line][mark.column :].strip() if mark.line < len(lines) else ""
         if rest.startswith("#"):
-            comments[(*prefix, key.value)] = rest.lstrip("# ")
-        _collect_comments(path, value, (*prefix, key.value), lines, comments)
+            comments[keys] = rest.lstrip("# ")
+        _collect(path, value, keys, lines, comments, places)
 
 
 def _papers(comments: Mapping[tuple[str, ...], str], prefix: tuple[str, ...]) -> dict[str, str]:

@@ -37,7 +37,12 @@ def repository() -> Path:
 def lock_file() -> Path:
     """Return the lock this environment was made from: the GPU one where vLLM is installed."""
     name = "gpu.txt" if installed_version("vllm") else "cpu.txt"
-    return repository() / "locks" / name
+    return lock_folder() / name
+
+
+def lock_folder() -> Path:
+    """Return the folder of both locks."""
+    return repository() / "locks"
 
 
 def hash_file(path: Path) -> str:

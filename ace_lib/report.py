@@ -155,7 +155,7 @@ def show_protocol(results: Sequence[Result]) -> str:
 
     return (
         f"avg@{span(samples)} in points with 95 % intervals over problems "
-        f"({span(problems)} per benchmark); one training run."
+        f"({span(problems)} per benchmark)."
     )
 
 
@@ -177,19 +177,33 @@ def readme_block(profile: str) -> str:
         *_signature_figure(profile),
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
-        f"{len(costs)} notebook runs, {minutes:.1f} minutes in all on {hardware['cores']} cores "
-        f"({machine}). Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
+        f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
+        f"{minutes:.1f} minutes in all on {hardware['cores']} cores ({machine}). "
+        f"Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
     ]
     if results[0].run == "03_measure_models":
-        sampled = runs.read_json(runs.completed(profile, results[0].run) / "measure.json")
-        seconds = sampled["seconds"]  # None when the run was resumed
-        time = f" in {seconds / 60:.1f} minutes, verdicts included" if seconds else ""
-        lines.append(
-            f"Notebook 03 sampled `{sampled['model']}`: {sampled['num_tokens']:,} tokens{time}."
-        )
+        lines.append(_sampling_note(runs.completed(profile, results[0].run)))
     if verdicts := _verdict_counts(profile):
         lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
+
+
+def _sampling_note(folder: Path) -> str:
+    """What notebook 03 sampled, in what time, and how often no answer had the asked form."""
+    from ace_lib import benchmarks, evaluate
+
+    measured = runs.read_json(folder / "measure.json")
+    seconds = measured["seconds"]  # None when the run was resumed
+    time = f" in {seconds / 60:.1f} minutes, verdicts included" if seconds else ""
+    tables = benchmarks.split(evaluate.read_table(folder / "evaluation/samples.jsonl.gz"))
+    shares = ", ".join(
+        f"{(table['status'] == 'no_answer').mean():.0%} of `{name}`"
+        for name, table in tables.items()
+    )
+    return (
+        f"Notebook 03 sampled `{measured['model']}`: {measured['num_tokens']:,} tokens{time}. "
+        f"No `\\boxed{{}}` and no closed program was found in {shares}."
+    )
 
 
 def _signature_figure(profile: str) -> list[str]:

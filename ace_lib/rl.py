@@ -42,6 +42,8 @@ class GRPOJob:
         learning_rate: constant (math 1e-6, code 5e-6 in the papers, for 7B).
         overlong_filtering: truncated completions do not enter the loss.
         num_iterations: updates per generation batch; 1 is on-policy.
+        importance_sampling: with vLLM, TRL's correction for a sampler whose log-probabilities
+            differ from the trainer's; per token, because products of ratios vanish with length.
         gradient_accumulation_steps: splits the batch for memory; the loss does not change.
         max_grad_norm: gradient clipping.
         weight_decay: of AdamW.
@@ -62,6 +64,7 @@ class GRPOJob:
     learning_rate: float
     overlong_filtering: bool = False
     num_iterations: int = 1
+    importance_sampling: str = "token_truncate"
     gradient_accumulation_steps: int = 1
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0

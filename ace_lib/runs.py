@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ace_lib import AceError, provenance
 from ace_lib.params import DATA_SUFFIXES, Settings
@@ -95,7 +95,10 @@ class Run:
 
 
 def start(
-    notebook: str, settings: Settings, variant: str = "", inputs: list[str] | None = None
+    notebook: str,
+    settings: Settings,
+    variant: str = "",
+    inputs: list[str] | Literal["all"] | None = None,
 ) -> Run:
     """Open the run folder of this notebook, resuming what is there if its inputs are the same.
 
@@ -103,14 +106,19 @@ def start(
         notebook: Name of the notebook, as "05_train_sft".
         settings: What `params.resolve` returned.
         variant: Second part of the folder's name, for a notebook that is run several times.
-        inputs: Names of the runs that this one reads, as "08_train_rl_stage-math_8k".
+        inputs: Names of the runs that this one reads, as "08_train_rl_stage-math_8k"; "all" are
+            those of every step before it.
 
     Raises:
         RunMissing: An input is not complete.
         RunFolderError: The folder cannot be written.
     """
-    inputs = list(inputs or [])
     step = step_name(notebook, variant)
+    if inputs == "all":
+        from ace_lib.steps import names_before
+
+        inputs = names_before(settings.profile, step)
+    inputs = list(inputs or [])
     folder = profile_folder(settings.profile) / step
     input_hash = hash_inputs(notebook, settings, inputs)
     previous = state(settings.profile, step)

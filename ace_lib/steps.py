@@ -14,7 +14,7 @@ from typing import Any
 
 from ace_lib import AceError, runs
 from ace_lib.params import ParameterError, Settings, read_declarations, resolve_source
-from ace_lib.profiles import default_notebooks_folder, stages
+from ace_lib.profiles import default_notebooks_folder, load_profile, stages
 
 
 class StepError(AceError):
@@ -52,15 +52,25 @@ def read_steps(profile: str) -> list[Step]:
         ParameterError: The profile does not fit a notebook's parameters.
     """
     steps: list[Step] = []
+    chosen = load_profile(profile)
     for path in notebook_paths():
+        if not chosen.includes(path.stem):
+            continue
         source = parameters_cell(path)
         overrides: list[Mapping[str, Any]] = [{}]
         if "stage" in _declared(path, source):
             overrides = [stage.values for stage in stages()]
         for values in overrides:
-            steps.append(_read_step(path, source, {"profile": profile, **values}))
+            before = [step.name for step in steps]
+            steps.append(_read_step(path, source, {"profile": profile, **values}, before))
     _check_order(steps)
     return steps
+
+
+def names_before(profile: str, name: str) -> list[str]:
+    """Return the names of the steps before this one, all where there is none of the name."""
+    names = [step.name for step in read_steps(profile)]
+    return names[: names.index(name)] if name in names else names
 
 
 def select(steps: list[Step], name: str) -> list[Step]:
@@ -111,7 +121,7 @@ def _declared(path: Path, source: str) -> Mapping[str, Any]:
         raise StepError(f"{path.name}: {error}") from None
 
 
-def _read_step(path: Path, source: str, overrides: Mapping[str, Any]) -> Step:
+def _read_step(path: Path, source: str, overrides: Mapping[str, Any], before: list[str]) -> Step:
     notebook = path.stem
     settings = resolve_source(notebook, source, overrides)
     call = _start_call(path)
@@ -123,6 +133,7 @@ def _read_step(path: Path, source: str, overrides: Mapping[str, Any]) -> Step:
         raise StepError(f"{notebook}: runs.start names {named!r}; it must name its own notebook")
     variant = _evaluate(path, keywords["variant"], settings) if "variant" in keywords else ""
     inputs = _evaluate(path, keywords["inputs"], settings) if "inputs" in keywords else []
+    inputs = before if inputs == "all" else inputs
     return Step(notebook, path, overrides, settings, variant, inputs)
 
 

@@ -86,5 +86,7 @@ def test_the_notebook_ends_with_its_limits(notebook):
 @pytest.mark.parametrize("profile", profile_names())
 def test_every_profile_fits_every_notebook(profile):
     found = steps.read_steps(profile)
-    assert {step.notebook for step in found} == {path.stem for path in NOTEBOOKS}
+    chosen = load_profile(profile)
+    included = {path.stem for path in NOTEBOOKS if chosen.includes(path.stem)}
+    assert {step.notebook for step in found} == included
     assert set(load_profile(profile).notebooks) == {path.stem for path in NOTEBOOKS}

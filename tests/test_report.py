@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ace_lib import claims, plots, report, runs
+from ace_lib import claims, plots, problems, report, runs
 
 SCORE = {"avg": 52.14, "low": 48.0, "high": 56.2, "n": 100, "k": 8}
 FILLER = {"epochs": [], "before": {}, "model": "tiny", "num_tokens": 1200, "seconds": 30.0}
@@ -12,7 +12,7 @@ BEGIN, END = "<!-- tiny:begin -->", "<!-- tiny:end -->"
 MANIFEST = {
     "seconds": 90.0, "git_commit": "0123456789abcdef",
     "hardware": {"cores": 2, "processor": "Some CPU", "gpus": []},
-    "git_dirty": False, "versions": {}, "parameters": {},
+    "git_dirty": False, "versions": {}, "parameters": {"seed": 0},
 }  # fmt: skip
 
 
@@ -31,6 +31,9 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         runs.write_json(folder / name, {key: {"tiny-aime24": SCORE | {"avg": avg}}} | FILLER)
         runs.write_json(folder / "manifest.json", MANIFEST)
         runs.write_json(folder / "DONE", {"input_hash": "x", "run_id": "y", "summary": {}})
+    answer = {"problem_id": "tiny-aime24/1", "sample": 0, "status": "no_answer", "reward": 0.0}
+    samples = tmp_path / "tiny/03_measure_models/evaluation/samples.jsonl.gz"
+    problems.write_jsonl(samples, [answer, answer | {"sample": 1, "status": "passed"}])
     timings = {step: {"seconds": 90.0, "peak_memory_gib": 2.0} for step in files}
     runs.write_json(tmp_path / "tiny/timings.json", timings)
     return tmp_path
@@ -88,6 +91,7 @@ def test_update_readme_replaces_only_what_is_between_the_markers(finished: Path)
     assert "old numbers" not in text
     assert "avg@8 in points" in text and "6.0 minutes in all on 2 cores (Some CPU)" in text
     assert "sampled `tiny`: 1,200 tokens in 0.5 minutes" in text
+    assert "found in 50% of `tiny-aime24`" in text
     assert not report.update_readme(readme, "tiny")  # second time: nothing changes
 
 
