@@ -123,6 +123,14 @@ def test_what_the_server_is_told_holds_no_expected_output():
     assert "expected-22" not in json.dumps(request) and "12\\n" not in json.dumps(request["stdin"])
 
 
+def test_a_checker_is_not_sent_away_with_the_expected_outputs(server):
+    source = "def check(given, output, expected):\n    return True"
+    with Verifier(1, backend="http", address=server) as verifier:
+        [verdict] = verifier.verify([{**RIGHT, "comparer": "checker", "checker": source}])
+    assert (verdict.status, verdict.reward) == ("verifier_error", None)
+    assert "would see expected outputs" in verdict.detail["reason"]
+
+
 def reply(
     status: str = "Success", stdout: object = "", code: object = 0, stderr: str = ""
 ) -> tuple[int, bytes]:
