@@ -15,6 +15,9 @@ from ace_lib.verify_pool import LocalPool, WorkerPool, longest_seconds
 CHUNK_ROWS = {"math": 64, "code": 16}  # rows of one call
 _START_SECONDS = 300.0  # a new actor may have to wait for a free core
 _OBJECT_STORE_BYTES = 100 * 2**20  # Ray would take a third of the memory
+# Of a cluster that is started here; Ray reads this when it is imported. Who reaches a cluster's
+# ports can run anything: off, the first keeps it to one machine, on the loopback interface.
+_LOCAL_CLUSTER = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class RayWorker:
@@ -91,10 +94,8 @@ class RayPool(WorkerPool):
 def _connected_ray(address: str | None) -> object:
     """The module `ray`, connected to a cluster."""
     if address is None:
-        # Who reaches a cluster's ports can run anything. Ray reads this when it is imported: off,
-        # the cluster is one of a single machine, on the loopback interface.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in _LOCAL_CLUSTER.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

@@ -1,9 +1,7 @@
 """The backend `http`: our sandbox server end to end, and servers that fail or lie."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import chain, islice, repeat
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 
 import pytest
@@ -125,6 +123,14 @@ def test_what_the_server_is_told_holds_no_expected_output():
     assert "expected-22" not in json.dumps(request) and "12\\n" not in json.dumps(request["stdin"])
 
 
+def test_a_checker_is_not_sent_away_with_the_expected_outputs(server):
+    source = "def check(given, output, expected):\n    return True"
+    with Verifier(1, backend="http", address=server) as verifier:
+        [verdict] = verifier.verify([{**RIGHT, "comparer": "checker", "checker": source}])
+    assert (verdict.status, verdict.reward) == ("verifier_error", None)
+    assert "would see expected outputs" in verdict.detail["reason"]
+
+
 def reply(
     status: str = "Success", stdout: object = "", code: object = 0, stderr: str = ""
 ) -> tuple[int, bytes]:
@@ -214,16 +220,21 @@ def test_no_server_is_no_reward_and_soon_known(quick):
     assert "Connection refused" in verdicts[0].detail["reason"]
 
 
-def test_a_server_killed_in_the_middle_loses_no_row(quick):
+def test_a_server_killed_in_the_middle_loses_no_row(quick, monkeypatch):
+    run, numbers = verify_http.RemoteSandbox.run, count()
     with (
         running_server() as (process, address),
         Verifier(4, backend="http", address=address) as verifier,
     ):
-        killer = threading.Timer(1.0, os.kill, (process.pid, signal.SIGKILL))
-        killer.start()
-        verdicts = verifier.verify([{**RIGHT, "id": number} for number in range(1500)])
-        killer.join()
-    assert [verdict.id for verdict in verdicts] == list(range(1500))
+
+        def run_or_kill(box: verify_http.RemoteSandbox, request: dict) -> dict:
+            if next(numbers) == 200:
+                process.kill()
+            return run(box, request)
+
+        monkeypatch.setattr(verify_http.RemoteSandbox, "run", run_or_kill)
+        verdicts = verifier.verify([{**RIGHT, "id": number} for number in range(300)])
+    assert [verdict.id for verdict in verdicts] == list(range(300))
     assert {(v.status, v.reward) for v in verdicts} == {("passed", 1.0), ("verifier_error", None)}
 
 
