@@ -104,9 +104,19 @@ def train(job: GRPOJob, progress: Callable[..., None], compute: Compute = ONE_PR
         job: the run.
         progress: called with `done=…, total=…` and the metrics of each step.
         compute: how many processes there are, and what they sample with.
+
+    Raises:
+        AceError: rewards would come from programs that run without isolation.
     """
     from transformers import AutoTokenizer
 
+    from ace_lib import verify
+
+    if verify.shared_backend() == "unsafe":
+        raise AceError(
+            "RL takes no rewards from ACE_VERIFY_BACKEND=unsafe: programs that are rewarded for "
+            "passing find every way to: use local on Linux, or ray or http"
+        )
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     rows = problems.read_jsonl(job.problems_file)
@@ -126,7 +136,9 @@ def train(job: GRPOJob, progress: Callable[..., None], compute: Compute = ONE_PR
 def make_score(rows: list[dict]) -> Callable[[list[int], list[str]], list[float | None]]:
     """Reward function over problem indices: verdicts of `ace_lib.verify`, None without one.
 
-    Equal programs for a problem are judged once: samples of one group often agree.
+    Equal programs for a problem are judged once: samples of one group often agree. Verdicts do not
+    overlap with generation: TRL 1.16 ends the generation of a batch before it asks for rewards,
+    and waits for all of them before the loss. Its asynchronous rewards only run beside each other.
     """
     from ace_lib import verify
 
