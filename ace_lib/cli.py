@@ -1,4 +1,4 @@
-"""The command `ace` (also `python -m ace_lib`): run, doctor, lint, plan, verify, audit, results."""
+"""The command `ace` (also `python -m ace_lib`): runs of notebooks, and tools for data files."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `ace`, one subcommand each."""
-    from ace_lib import verify
+    from ace_lib import curate_files, verify
 
     parser = argparse.ArgumentParser(prog="ace", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ace {__version__}")
@@ -72,6 +72,16 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--workers", type=int, help="processes (default: one a core)")
     command.set_defaults(command=_audit)
+
+    text = "remove the candidate prompts that overlap benchmark items, with the evidence"
+    command = commands.add_parser("decontaminate", help=text, description=text)
+    curate_files.add_decontaminate_arguments(command)
+    command.set_defaults(command=curate_files.run_decontaminate)
+
+    text = "keep one of exact and near-duplicate prompts"
+    command = commands.add_parser("dedup", help=text, description=text)
+    curate_files.add_dedup_arguments(command)
+    command.set_defaults(command=curate_files.run_dedup)
     return parser
 
 
