@@ -68,7 +68,7 @@ $(MODEL_READY): locks/smollm2.txt $(READY)
 
 # uv does not read pip's settings, so local wheels are named to it.
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml locks/both_pythons.in --quiet --no-annotate \
-	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra dev \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra dev --extra ray \
 	--custom-compile-command "make locks"
 
 locks: $(READY)  ## resolve both locks and environment.yml anew

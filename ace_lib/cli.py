@@ -66,6 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_arguments(command)
     command.set_defaults(command=verify.run_command)
 
+    text = "compare the verifier with labelled rows, by category"
+    command = commands.add_parser("audit", help=text, description=text)
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--workers", type=int, help="processes (default: one a core)")
+    command.set_defaults(command=_audit)
+
     text = "remove the candidate prompts that overlap benchmark items, with the evidence"
     command = commands.add_parser("decontaminate", help=text, description=text)
     curate_files.add_decontaminate_arguments(command)
@@ -98,6 +105,13 @@ def _results(arguments: argparse.Namespace) -> int:
 
     for path in report.publish(arguments.profile, provenance.repository()):
         print(path)
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from ace_lib import audit
+
+    audit.print_audit(arguments.files, arguments.workers, arguments.json)
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ace_lib import AceError, provenance, runs
 from ace_lib.profiles import Profile, load_profile
-from ace_lib.sandbox import Sandbox, SandboxError
+from ace_lib.sandbox import Sandbox
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 HUB = ("huggingface.co", 443)
@@ -152,7 +152,7 @@ def _sandbox(profile: Profile) -> Check:
     try:
         with Sandbox() as sandbox:
             return Check("sandbox", f"isolation: {sandbox.isolation}")
-    except (AceError, SandboxError) as error:
+    except AceError as error:
         cause, _, fix = str(error).partition(":")
         return Check("sandbox", cause, fix.strip() or "run the kit on Linux")
 

@@ -2,9 +2,7 @@
 
 A `Sandbox` owns one zygote (`ace_lib.sandbox_zygote`), exec'ed with an empty environment, and asks
 it for one child per program. The expected outputs stay with the caller: a `Session` takes an input
-and gives back bytes. Nothing the program prints, returns or exits with is a verdict. Limits are on
-the CPU clock, so a loaded machine does not fail a right program; a wall clock many times longer
-catches the idle ones.
+and gives back bytes. Nothing the program prints, returns or exits with is a verdict.
 
 Residual risks: the kernel is shared (use a virtual machine against adversaries beyond RL samples),
 and the memory limit is on address space.
@@ -12,27 +10,25 @@ and the memory limit is on address space.
 
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError
-from ace_lib.sandbox_zygote import MARK
+from ace_lib.sandbox_session import Limits, SandboxError, Session
 
-OUTPUT_BYTES = 16 * 2**20
-IDLE_FACTOR, STARVED_FACTOR = 3, 10  # wall-clock limits, as multiples of the CPU limit
 RUNS_PER_ZYGOTE = 10_000  # children share their zygote's address layout: renew it now and then
-_POLL_MS = 25
-_START_SECONDS = 60.0
+_START_SECONDS, _ANSWER_SECONDS = 60.0, 30.0
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 _START = (
     "import sys; sys.path.insert(0, {root!r}); "
     "from ace_lib.sandbox_zygote import main; sys.path.pop(0); main()"
+)
+_WAYS_OUT = (
+    "; or else verify elsewhere (--backend http or ray, ACE_VERIFY_BACKEND), or run programs "
+    "unprotected by choosing so by name: --backend unsafe"
 )
 
 
@@ -40,169 +36,12 @@ class SandboxUnavailable(AceError):
     """This machine cannot give the isolation; the text names the missing piece and the fix."""
 
 
-class SandboxError(AceError):
-    """The sandbox itself failed; says nothing about the program."""
-
-
-@dataclass
-class Limits:
-    """Limits of one program."""
-
-    cpu_seconds: float = 6.0  # per test, and for loading
-    memory_bytes: int = 2 * 2**30
-    output_bytes: int = OUTPUT_BYTES
-
-
-@dataclass
-class Outcome:
-    """What came back from one test: untrusted, to be compared by the caller."""
-
-    status: str  # done | runtime_error | timeout | memory | output_limit
-    output: bytes = b""
-    detail: str = ""
-
-
-class Session:
-    """One program in its own child process; made by `Sandbox.open`."""
-
-    def __init__(self, sandbox: "Sandbox", job: dict, num_tests: int, limits: Limits) -> None:
-        self.alive = True
-        self._sandbox, self._limits = sandbox, limits
-        self._known_cpu = 0.0
-        self._call_mode = bool(job["entry_point"])
-        self._input, self._output = os.memfd_create("input"), os.memfd_create("output")
-        self._write_input(json.dumps(job).encode())
-        go, self._go = os.pipe()
-        self._marks, marks = os.pipe()
-        read_only = os.open(f"/proc/self/fd/{self._input}", os.O_RDONLY)
-        request = {
-            "cpu_seconds": limits.cpu_seconds * (num_tests + 1),
-            "memory_bytes": limits.memory_bytes,
-            "output_bytes": limits.output_bytes,
-        }
-        sandbox._send(json.dumps(request).encode(), [read_only, self._output, go, marks])
-        for fd in (read_only, go, marks):
-            os.close(fd)
-        self._poll = select.poll()
-        self._poll.register(self._marks, select.POLLIN)
-        self.load_outcome = self._wait()
-
-    def run(self, test_input: bytes) -> Outcome:
-        """Release one test and wait for its outcome; after anything but `done` the child is gone.
-
-        Args:
-            test_input: the bytes on standard input, or the JSON list of arguments.
-
-        Raises:
-            SandboxError: the zygote failed.
-        """
-        if self.load_outcome.status != "done" or not self.alive:
-            return self.load_outcome
-        self._write_input(test_input)
-        os.ftruncate(self._output, 0)
-        try:
-            os.write(self._go, b"g")
-        except BrokenPipeError:
-            return self._ended()
-        return self._wait()
-
-    def close(self) -> None:
-        """Kill the child if it still runs and free the descriptors."""
-        if self.alive:
-            self._end()
-        for fd in (self._input, self._output, self._go, self._marks):
-            os.close(fd)
-
-    def _write_input(self, data: bytes) -> None:
-        os.ftruncate(self._input, 0)
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self._input, data[written:], written)
-
-    def _wait(self) -> Outcome:
-        """Wait for the child's next mark, its end, or a limit."""
-        limit, started, base = self._limits.cpu_seconds, time.monotonic(), self._known_cpu
-        while not self._poll.poll(_POLL_MS):
-            cpu = self._sandbox._ask(b"q").get("cpu", -1.0)
-            if cpu < 0:
-                continue  # just ended: the marks pipe is about to say so
-            elapsed = time.monotonic() - started
-            base = max(base, cpu - elapsed)  # what was used before this test began
-            self._known_cpu = cpu
-            if cpu - base > limit:
-                return self._stop("timeout", f"more than {limit:g} s of CPU time")
-            idle = elapsed > IDLE_FACTOR * limit and cpu - base < 0.05 * elapsed
-            if idle or elapsed > STARVED_FACTOR * limit:
-                return self._stop("timeout", f"more than {elapsed:.1f} s of wall time")
-        return self._read_mark()
-
-    def _read_mark(self) -> Outcome:
-        header = os.read(self._marks, MARK.size)
-        if not header:
-            return self._ended()
-        kind, size = MARK.unpack(header) if len(header) == MARK.size else (b"?", 0)
-        text = os.read(self._marks, size) if 0 < size <= 4000 else b""
-        if kind == b"E":
-            return self._failed(text)
-        if kind in (b"D", b"R"):
-            return self._finished()
-        return self._stop("runtime_error", "the program wrote into the harness's pipe")
-
-    def _finished(self) -> Outcome:
-        size = os.fstat(self._output).st_size
-        if size >= self._limits.output_bytes:
-            return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
-        return Outcome("done", os.pread(self._output, size, 0))
-
-    def _failed(self, text: bytes) -> Outcome:
-        try:
-            name, message = map(str, json.loads(text))
-        except (ValueError, TypeError, RecursionError):  # the program may have patched json
-            name, message = "Error", ""
-        if os.fstat(self._output).st_size >= self._limits.output_bytes:
-            return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
-        status = "memory" if name == "MemoryError" else "runtime_error"
-        return self._stop(status, f"{name}: {message}" if message else str(name))
-
-    def _stop(self, status: str, detail: str) -> Outcome:
-        self._end()
-        return Outcome(status, detail=detail)
-
-    def _end(self) -> dict:
-        self.alive = False
-        report = self._sandbox._ask(b"k")
-        while "end" not in report:
-            report = self._sandbox._receive()
-        return report
-
-    def _ended(self) -> Outcome:
-        """The child closed its pipe: judge by how it ended (`os._exit(0)` may be right)."""
-        self.alive = False
-        report = self._wait_for_end()
-        code = report["end"]
-        if code == 0 and not self._call_mode:
-            return self._finished()
-        if code == -24:  # SIGXCPU
-            return Outcome("timeout", detail="the kernel's CPU limit")
-        if code == -9:
-            return Outcome("memory", detail="killed")
-        how = "signal" if code < 0 else "exit code"
-        return Outcome("runtime_error", detail=f"ended with {how} {abs(code)}")
-
-    def _wait_for_end(self) -> dict:
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            report = self._sandbox._receive(timeout=deadline - time.monotonic())
-            if report is not None and "end" in report:
-                return report
-        return self._end()  # it closed the pipe and goes on: kill
-
-
 class Sandbox:
     """A zygote and the connection to it. Use as a context manager; not for several threads."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
+        self._checkers: Sandbox | None = None
         self._start()
         try:
             self._self_test()
@@ -228,11 +67,19 @@ class Sandbox:
             self.close()
             self._start()
         self._runs += 1
-        job = {"program": program, "entry_point": entry_point}
-        return Session(self, job, num_tests, limits or Limits())
+        return Session(self, program, entry_point, num_tests, limits or Limits())
+
+    @property
+    def checkers(self) -> "Sandbox":
+        """For checkers, which read expected outputs: no program ever runs under its zygote."""
+        self._checkers = self._checkers or Sandbox()
+        return self._checkers
 
     def close(self) -> None:
         """End the zygote and whatever it runs."""
+        if self._checkers is not None:
+            self._checkers.close()
+            self._checkers = None
         if self._process is not None:
             self._control.close()
             self._process.kill()
@@ -243,7 +90,7 @@ class Sandbox:
         self._runs = 0
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(
-                f"programs cannot be isolated on {sys.platform}: run the verifier on Linux"
+                f"no isolation on {sys.platform}: it needs Linux's Landlock and seccomp{_WAYS_OUT}"
             )
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # -s -P with an environment of ours is what -I gives, but keeps the hash seed: sets print
@@ -255,25 +102,42 @@ class Sandbox:
             self._process = subprocess.Popen(
                 command, env={"PYTHONHASHSEED": "0"}, stdin=null, stdout=null, stderr=null,
                 pass_fds=[theirs.fileno()], cwd="/")  # fmt: skip
-        answer = self._receive(timeout=_START_SECONDS)
+        answer = self.receive(timeout=_START_SECONDS)
         if answer is None:
             raise SandboxError("the sandbox's zygote did not start within a minute")
         if "refused" in answer:
-            raise SandboxUnavailable(answer["refused"])
+            raise SandboxUnavailable(answer["refused"] + _WAYS_OUT)
         self.isolation = answer["isolation"]
 
-    def _send(self, message: bytes, fds: list[int]) -> None:
+    def send(self, message: bytes, fds: list[int]) -> None:
+        """Send the zygote a message with descriptors.
+
+        Raises:
+            SandboxError: it is gone.
+        """
         try:
             socket.send_fds(self._control, [message], fds)
         except OSError as error:
             raise SandboxError(f"the sandbox's zygote is gone: {error}") from error
 
-    def _ask(self, request: bytes) -> dict:
-        self._send(request, [])
-        return self._receive()
+    def ask(self, request: bytes) -> dict:
+        """The zygote's answer to `q` (CPU clock) or `k` (kill), or else the child's end.
 
-    def _receive(self, timeout: float | None = 30.0) -> dict | None:
-        """One message of the zygote; None after `timeout` seconds of silence."""
+        Raises:
+            SandboxError: it is gone or silent.
+        """
+        self.send(request, [])
+        answer = self.receive(timeout=_ANSWER_SECONDS)
+        if answer is None:
+            raise SandboxError("the sandbox's zygote does not answer")
+        return answer
+
+    def receive(self, timeout: float) -> dict | None:
+        """One message of the zygote; None after `timeout` seconds of silence.
+
+        Raises:
+            SandboxError: it is gone.
+        """
         self._control.settimeout(timeout)
         try:
             message = self._control.recv(65536)
@@ -299,7 +163,10 @@ class Sandbox:
                 session.close()
         if outcome.status != "done" or outcome.output != b"sealed\n":
             leak = outcome.output.decode(errors="replace").strip() or outcome.detail
-            raise SandboxUnavailable(f"the isolation self-test failed ({leak}): refusing to run")
+            raise SandboxUnavailable(
+                f"the isolation self-test failed ({leak}): use a kernel that keeps what it "
+                f"promises{_WAYS_OUT}"
+            )
 
 
 _CANARIES = """
@@ -331,7 +198,7 @@ breaches = [attempt(*canary) for canary in (
     ("read own memory", lambda: open("/proc/self/mem", "rb")),
     ("fork", os.fork),
     ("exec", lambda: os.execv("/bin/true", ["true"])),
-    ("signal the supervisor", lambda: os.kill(@SUPERVISOR@, 0)),
+    ("signal others", lambda: os.kill(-1, 0)),
     ("signal the zygote", lambda: os.kill(os.getppid(), 0)),
     ("ptrace", ptrace),
     ("become root", lambda: os.setuid(0)),

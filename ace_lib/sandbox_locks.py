@@ -1,17 +1,20 @@
 """Landlock, seccomp and dropped privileges: what a sandboxed program may ask of the kernel.
 
-`lock_process` is called once by the zygote and can never be undone: no new privileges, no
-capabilities, uid 65534 when started as root, read-only view of Python's own files and no writable
-path at all. `prepare_child_filter` returns the function that each child calls before it reads its
-job: an allow-list of system calls without exec, fork, sockets, signals to others or new limits.
-Either alone leaks (Landlock does not cover signals or unix sockets before ABI 6; seccomp cannot
-read paths), so both are required.
+`lock_process` is called once by the zygote and can never be undone: namespaces where there are any
+(`ace_lib.sandbox_namespaces`), no new privileges, no capabilities, uid 65534 when started as root,
+read-only view of Python's own files and no writable path at all, an allow-list of system calls.
+`prepare_child_filter` returns the function that each child calls before it reads its job: it takes
+away what only the zygote needs, such as fork and signals to others.
+
+Any one alone leaks (Landlock does not cover signals or unix sockets before ABI 6; seccomp cannot
+read paths), so seccomp is required, and Landlock or namespaces beside it.
 """
 
 import ctypes
 import errno
 import os
 import platform
+import re
 import signal
 import struct
 import sys
@@ -19,7 +22,8 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-LEVEL = "landlock+seccomp"
+from ace_lib import sandbox_namespaces
+
 NOBODY = 65534
 _PR = {"PDEATHSIG": 1, "KEEPCAPS": 8, "SECCOMP": 22, "CAPBSET_DROP": 24, "NO_NEW_PRIVS": 38}
 _CAP_DAC_READ_SEARCH = 1 << 2
@@ -33,7 +37,7 @@ pwrite64:18:68 readv:19:65 writev:20:66 access:21 pipe:22 pipe2:293:59 select:23
 poll:7 ppoll:271:73 sched_yield:24:124 mremap:25:216 msync:26:227 mincore:27:232 madvise:28:233
 dup:32:23 dup2:33 dup3:292:24 nanosleep:35:101 clock_nanosleep:230:115 getitimer:36:102
 setitimer:38:103 getpid:39:172 getppid:110:173 gettid:186:178 exit:60:93 exit_group:231:94
-uname:63:160 fcntl:72:25 fsync:74:82 fdatasync:75:83 ftruncate:77:46 getdents64:217:61
+uname:63:160 fsync:74:82 fdatasync:75:83 ftruncate:77:46 getdents64:217:61
 getcwd:79:17 readlink:89 readlinkat:267:78 gettimeofday:96:169 getrlimit:97:163 getrusage:98:165
 sysinfo:99:179 times:100:153 getuid:102:174 getgid:104:176 geteuid:107:175 getegid:108:177
 getgroups:115:158 getresuid:118:148 getresgid:120:150 getpgrp:111 getpgid:121:155 getsid:124:156
@@ -50,10 +54,12 @@ wait4:61:260 waitid:247:95 fadvise64:221:223
 _MACHINES = {  # audit architecture, column of _ALLOWED, calls with a condition
     "x86_64": (0xC000003E, 1, {"capset": 126, "clone": 56, "clone3": 435, "kill": 62,
         "tgkill": 234, "prlimit64": 302, "setrlimit": 160, "ioctl": 16, "prctl": 157,
-        "socketpair": 53, "sendto": 44}),
+        "socketpair": 53, "sendto": 44, "fcntl": 72, "seccomp": 317, "pidfd_open": 434,
+        "recvmsg": 47, "sendmsg": 46}),
     "aarch64": (0xC00000B7, 2, {"capset": 91, "clone": 220, "clone3": 435, "kill": 129,
         "tgkill": 131, "prlimit64": 261, "setrlimit": 164, "ioctl": 29, "prctl": 167,
-        "socketpair": 199, "sendto": 206}),
+        "socketpair": 199, "sendto": 206, "fcntl": 25, "seccomp": 277, "pidfd_open": 434,
+        "recvmsg": 212, "sendmsg": 211}),
 }  # fmt: skip
 
 
@@ -79,20 +85,35 @@ def _prctl(option: int, value: int, *rest: object) -> int:
     return _libc.prctl(option, *arguments, *[ctypes.c_ulong(0)] * (4 - len(arguments)))
 
 
-def lock_process() -> None:
-    """Drop every privilege and restrict the file system of this process and its children.
+def lock_process() -> str:
+    """Give up whatever this process and its children do not need; the process may be another one.
+
+    Returns:
+        What was obtained, such as "namespaces+landlock+seccomp".
 
     Raises:
         LockError: a piece is missing on this machine.
     """
     if platform.machine() not in _MACHINES:
         raise LockError(f"no system call table for {platform.machine()}: use x86_64 or aarch64")
-    ruleset = _landlock_ruleset()
+    files, folders = _readable_paths()
+    namespaces = sandbox_namespaces.enter(files)
+    landlock = _landlock_abi() >= 1
+    if not namespaces and not landlock:
+        raise LockError(
+            "neither Landlock nor namespaces are available: use Linux >= 5.13 with `landlock` in "
+            "the kernel's lsm= list (in a container: a seccomp profile that allows the landlock "
+            "calls), or allow user namespaces"
+        )
+    ruleset = _landlock_ruleset(files, folders) if landlock else None
     _drop_privileges()
     forbid_privileges()
-    _call("landlock_restrict_self", _LANDLOCK_RESTRICT, ruleset, 0)
-    os.close(ruleset)
+    if ruleset is not None:
+        _call("landlock_restrict_self", _LANDLOCK_RESTRICT, ruleset, 0)
+        os.close(ruleset)
     _prctl(_PR["PDEATHSIG"], signal.SIGKILL)
+    install_filter(_zygote_filter())
+    return "+".join(["namespaces"] * namespaces + ["landlock"] * landlock + ["seccomp"])
 
 
 def forbid_privileges() -> None:
@@ -138,20 +159,19 @@ def _readable_paths() -> tuple[list[str], list[str]]:
     return files, folders
 
 
-def _landlock_ruleset() -> int:
+def _landlock_abi() -> int:
+    """The version of Landlock's interface; below 1 when it is missing."""
+    return _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
+
+
+def _landlock_ruleset(files: list[str], folders: list[str]) -> int:
     """A ruleset descriptor that allows reading Python's own files and nothing else."""
-    abi = _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    if abi < 1:
-        raise LockError(
-            "Landlock is not available: use Linux >= 5.13 with `landlock` in the kernel's lsm= "
-            "list (in a container: a seccomp profile that allows the landlock calls)"
-        )
+    abi = _landlock_abi()
     rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)
     network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
     attributes = struct.pack("<3Q", (1 << rights) - 1, network, scopes)
     size = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}.get(abi, 24)
     ruleset = _call("landlock_create_ruleset", _LANDLOCK_CREATE, attributes, size, 0)
-    files, folders = _readable_paths()
     for path in files:
         _allow_path(ruleset, path, _READ_FILE | _READ_DIR)
     for path in folders:
@@ -206,55 +226,87 @@ def _null_argument(index: int, otherwise: int) -> _Filter:
             refuse, allow]  # fmt: skip
 
 
-def _program(pid: int) -> bytes:
-    """The filter of the process `pid`, as the kernel takes it."""
+def _zygote_filter() -> _Filter:
+    """The allow-list, with what only the zygote needs: to fork, to signal, to limit, to lock."""
     audit, column, calls = _MACHINES[platform.machine()]
     allowed = [entry.split(":") for entry in _ALLOWED.split()]
     numbers = [int(entry[column]) for entry in allowed if len(entry) > column]
-    allow = (_RETURN, 0, 0, _ALLOW)
-    new_thread = 0x00010000
-    new_namespaces = 0x7E020080
+    # glibc falls back from clone3, whose flags a filter cannot read, to clone.
+    numbers += [number for name, number in calls.items() if name not in ("clone3", "capset")]
     code: _Filter = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL)]
     code += [(_LOAD, 0, 0, 0), (_BIGGER_EQUAL, 0, 1, 0x40000000), _refuse(errno.ENOSYS)]
     code += [(_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
-    code += [(_BIGGER_EQUAL, 1, 1, 0), allow]  # jumped over unless a test above was true
+    code += [(_BIGGER_EQUAL, 1, 1, 0), (_RETURN, 0, 0, _ALLOW)]  # jumped over unless one is equal
+    code += _conditional(calls["clone3"], [_refuse(errno.ENOSYS)])
+    return [*code, _refuse(errno.EPERM)]
+
+
+def _child_filter(pid: int) -> _Filter:
+    """What the process `pid` may no longer do; the zygote's filter still holds for the rest."""
+    calls = _MACHINES[platform.machine()][2]
+    allow = (_RETURN, 0, 0, _ALLOW)
+    new_thread, new_namespaces = 0x00010000, 0x7E020080
+    code: _Filter = [(_LOAD, 0, 0, 0)]
     code += _conditional(calls["clone"], [
         _argument(0), (_AND, 0, 0, new_thread | new_namespaces), (_EQUAL, 1, 0, new_thread),
         _refuse(errno.EPERM), allow])  # fmt: skip
-    code += _conditional(calls["clone3"], [_refuse(errno.ENOSYS)])  # glibc falls back to clone
-    code += _conditional(calls["kill"], _argument_in(0, [pid]))
-    code += _conditional(calls["tgkill"], _argument_in(0, [pid]))
     # Many right programs raise their stack limit first: pretend, change nothing.
     code += _conditional(calls["prlimit64"], _null_argument(2, otherwise=0))
     code += _conditional(calls["setrlimit"], [_refuse(0)])
-    code += _conditional(calls["ioctl"], _argument_in(1, [0x5401, 0x5413, 0x541B, 0x5421, 0x5450,
-                                                          0x5451],
-                                                      errno.ENOTTY))  # fmt: skip
-    code += _conditional(calls["prctl"], _argument_in(0, [15, 16]))  # thread names
     # asyncio wakes itself through a connected pair; nothing else of sockets exists.
     code += _conditional(calls["socketpair"], [
         _argument(0), (_EQUAL, 0, 3, 1), _argument(1), (_AND, 0, 0, 0xF), (_EQUAL, 1, 0, 1),
         _refuse(errno.EPERM), allow])  # fmt: skip
     code += _conditional(calls["sendto"], _null_argument(4, otherwise=errno.EPERM))
-    code += [_refuse(errno.EPERM)]
+    for name, index, values, otherwise in (
+        ("kill", 0, [pid], errno.EPERM),
+        ("tgkill", 0, [pid], errno.EPERM),
+        ("ioctl", 1, [0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451], errno.ENOTTY),
+        ("prctl", 0, [15, 16], errno.EPERM),  # thread names
+        # Not the owner or the signal of a descriptor: the kernel would signal for the program.
+        ("fcntl", 1, [0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032, 1034], errno.EPERM),
+    ):
+        code += _conditional(calls[name], _argument_in(index, values, otherwise))
+    for name in ("seccomp", "pidfd_open", "recvmsg", "sendmsg"):
+        code += _conditional(calls[name], [_refuse(errno.EPERM)])
+    return [*code, allow]
+
+
+def _packed(code: _Filter) -> bytes:
+    """A filter as the kernel takes it."""
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
-def prepare_child_filter() -> Callable[[], None]:
-    """Build the system call filter once; the returned function applies it to a forked child.
+def install_filter(code: _Filter) -> None:
+    """Let this filter decide on system calls from here on."""
+    buffer = ctypes.create_string_buffer(_packed(code))
+    if _prctl(_PR["SECCOMP"], 2, ctypes.c_char_p(_header(buffer))):
+        raise LockError("the kernel refuses seccomp filters: CONFIG_SECCOMP_FILTER is needed")
 
-    Raises (from the returned function):
-        LockError: the kernel has no seccomp filters.
+
+def _header(code: ctypes.Array) -> bytes:
+    return struct.pack("@HP", len(code) // 8, ctypes.addressof(code))
+
+
+def prepare_child_filter() -> Callable[[], None]:
+    """Build the filter of children once; the returned function applies it to a forked child.
+
+    All is made here, because what a child touches for the first time costs it a copied page.
     """
     marker = 0x7FEDCBA9  # stands for the child's pid, known only after the fork
-    template, needle = _program(marker), struct.pack("<I", marker)
+    code, needle = _packed(_child_filter(marker)), struct.pack("<I", marker)
+    places = [match.start() for match in re.finditer(re.escape(needle), code)]
+    buffer = ctypes.create_string_buffer(code)
+    death = [ctypes.c_ulong(value) for value in (signal.SIGKILL, 0, 0, 0)]
+    mode = [ctypes.c_ulong(2), ctypes.c_char_p(_header(buffer)), ctypes.c_ulong(0)]
+    prctl, seccomp = _libc.prctl, _PR["SECCOMP"]
 
     def lock_child() -> None:
-        _prctl(_PR["PDEATHSIG"], signal.SIGKILL)  # not inherited: no child outlives the zygote
-        code = template.replace(needle, struct.pack("<I", os.getpid()))
-        buffer = ctypes.create_string_buffer(code, len(code))
-        header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        if _prctl(_PR["SECCOMP"], 2, ctypes.c_char_p(header)):
-            raise LockError("the kernel refuses seccomp filters (CONFIG_SECCOMP_FILTER is needed)")
+        prctl(_PR["PDEATHSIG"], *death)  # not inherited: no child outlives the zygote
+        pid = os.getpid()
+        for place in places:
+            struct.pack_into("<I", buffer, place, pid)
+        if prctl(seccomp, *mode):
+            raise LockError("the kernel refuses the filter of a child")
 
     return lock_child

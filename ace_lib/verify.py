@@ -3,10 +3,11 @@
     with Verifier(num_workers=2) as verifier:
         verdicts = verifier.verify(rows)
 
-Rows are judged in worker processes that are exec'ed, watched and replaced; the caller's process
-only moves JSON. Works from any thread, in a notebook and beside a loaded model. A failure of the
-verifier is `verifier_error` with reward None: never 0, never right (P1 section 3.3; TRL leaves a
-reward of None out of the group).
+Rows are judged in worker processes that are exec'ed, watched and replaced, here or on a Ray
+cluster; the caller's process only moves JSON. Programs may also run on a remote sandbox server.
+Works from any thread, in a notebook and beside a loaded model. A failure of the verifier is
+`verifier_error` with reward None: never 0, never right (P1 section 3.3; TRL leaves a reward of
+None out of the group).
 """
 
 import argparse
@@ -14,25 +15,28 @@ import atexit
 import gzip
 import json
 import os
-import select
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from ace_lib import AceError
-from ace_lib.verify_pool import WorkerProcess
+from ace_lib.verify_pool import LocalPool
 
 STATUSES = (
     "passed", "wrong_answer", "runtime_error", "timeout", "memory", "output_limit", "no_answer",
     "invalid_problem", "verifier_error",
 )  # fmt: skip
 NO_REWARD = ("invalid_problem", "verifier_error")
-_CHUNK_ROWS = {"math": 32, "code": 4}
+BACKENDS = ("local", "ray", "http", "unsafe")
+UNSAFE_WARNING = (
+    "warning: backend 'unsafe': programs written by a model run as you, with your files and your "
+    "network; use it only for programs that you have read"
+)
 
 
 class RowError(AceError):
@@ -55,18 +59,43 @@ def reward_of(status: str) -> float | None:
     return None if status in NO_REWARD else float(status == "passed")
 
 
+class Backend(Protocol):
+    """Where rows are judged: `LocalPool`, `verify_ray.RayPool` or `verify_http.HttpPool`."""
+
+    def judge(self, rows: Sequence[dict]) -> list[dict]:
+        """Verdicts of checked rows, in their order, as dicts of `Verdict`'s fields but the id."""
+
+    def close(self) -> None:
+        """Free what is held; the next `judge` starts anew."""
+
+
 class Verifier:
-    """A pool of worker processes. Thread-safe: calls from several threads take turns.
+    """Judges rows with one of four backends. Thread-safe: calls from several threads take turns.
 
     Args:
-        num_workers: processes; by default one per usable core.
+        num_workers: `local`: processes, by default one per usable core; `ray`: actors, by default
+            one per core of the cluster; `http`: programs under way at a time, by default 16.
         isolated: run each test of a program in a process of its own (evaluation, audits).
+        backend: `local` (worker processes here), `ray` (actors on a cluster), `http` (programs
+            on a server that speaks SandboxFusion's API, math here) or `unsafe` (as `local`, but
+            programs run without isolation).
+        address: `ray`: of the cluster, by default one is started here; `http`: as
+            `http://127.0.0.1:8080`.
+
+    Raises:
+        AceError: the backend is unknown, its address is missing, or Ray is not installed.
     """
 
-    def __init__(self, num_workers: int | None = None, isolated: bool = False) -> None:
-        self._num_workers = num_workers or len(os.sched_getaffinity(0))
-        self._isolated = isolated
-        self._workers: list[WorkerProcess] = []
+    def __init__(
+        self,
+        num_workers: int | None = None,
+        isolated: bool = False,
+        backend: str = "local",
+        address: str | None = None,
+    ) -> None:
+        if num_workers is not None and num_workers < 1:
+            raise AceError(f"{num_workers} workers: must be at least 1")
+        self._backend = _make_backend(backend, address, num_workers, isolated)
         self._turn = threading.Lock()
 
     def __enter__(self) -> "Verifier":
@@ -76,14 +105,14 @@ class Verifier:
         self.close()
 
     def close(self) -> None:
-        """End the workers; the next `verify` starts new ones."""
+        """Free what the backend holds, as processes; the next `verify` starts new ones."""
         with self._turn:
-            for worker in self._workers:
-                worker.close()
-            self._workers = []
+            self._backend.close()
 
     def verify(self, rows: Sequence[dict]) -> list[Verdict]:
         """Judge rows (see `check_row`); the verdicts are in the same order.
+
+        A row whose verdict is `verifier_error` is judged once more before that is its verdict.
 
         Raises:
             RowError: a row is malformed.
@@ -92,70 +121,37 @@ class Verifier:
         for index, row in enumerate(rows):
             check_row(row, f"row {index}")
         with self._turn:
-            results = self._dispatch(rows)
+            results = self._backend.judge(rows)
+            # Most failures of a verifier are of one worker or one moment.
+            failed = [i for i, result in enumerate(results) if result["status"] == "verifier_error"]
+            again = self._backend.judge([rows[i] for i in failed])
+        for index, result in zip(failed, again, strict=True):
+            results[index] = result
         return [
             Verdict(id=row["id"], reward=reward_of(result["status"]), **result)
             for row, result in zip(rows, results, strict=True)
         ]
 
-    def _dispatch(self, rows: Sequence[dict]) -> list[dict]:
-        """Keep every worker busy with chunks of rows until all are judged."""
-        results: list[dict | None] = [None] * len(rows)
-        chunks = _chunks(rows, self._num_workers)
-        failures: dict[int, int] = {}
-        while len(self._workers) < min(self._num_workers, len(chunks)):
-            self._workers.append(WorkerProcess(self._isolated))
-        try:
-            while chunks or any(worker.pending for worker in self._workers):
-                for worker in self._workers:
-                    if chunks and not worker.pending:
-                        worker.send(chunks.pop(0), rows)
-                lost = _collect(self._workers, results)
-                for chunk in lost:
-                    self._retry(chunk, chunks, failures, results)
-        except BaseException:  # an interrupt or a refusal: replies still under way belong to nobody
-            for worker in self._workers:
-                worker.close()
-            self._workers = []
-            raise
-        return results
 
-    def _retry(self, chunk: list[int], chunks: list, failures: dict, results: list) -> None:
-        """A worker died or hung at the first row of `chunk`: that row gets one more chance."""
-        first = chunk[0]
-        failures[first] = failures.get(first, 0) + 1
-        if failures[first] >= 2:
-            reason = "the worker process died or hung twice on this row"
-            results[first] = {"status": "verifier_error", "seconds": 0.0,
-                              "detail": {"reason": reason}}  # fmt: skip
-            chunk = chunk[1:]
-        chunks[:0] = [[index] for index in chunk]
+def _make_backend(
+    backend: str, address: str | None, num_workers: int | None, isolated: bool
+) -> Backend:
+    if backend in ("local", "unsafe"):
+        if address:
+            raise AceError(f"the backend {backend!r} takes no address: did you mean 'http'?")
+        if backend == "unsafe":
+            print(UNSAFE_WARNING, file=sys.stderr)
+        num_workers = num_workers or len(os.sched_getaffinity(0))
+        return LocalPool(num_workers, isolated, unsafe=backend == "unsafe")
+    if backend == "ray":
+        from ace_lib.verify_ray import RayPool
 
+        return RayPool(address, num_workers, isolated)
+    if backend == "http":
+        from ace_lib.verify_http import HttpPool
 
-def _chunks(rows: Sequence[dict], num_workers: int) -> list[list[int]]:
-    """Row numbers in small same-domain groups, programs first because they take longest."""
-    chunks = []
-    for domain in ("code", "math"):
-        numbers = [i for i, row in enumerate(rows) if row["domain"] == domain]
-        size = max(1, min(_CHUNK_ROWS[domain], -(-len(numbers) // num_workers)))
-        chunks += [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    return chunks
-
-
-def _collect(workers: list[WorkerProcess], results: list) -> list[list[int]]:
-    """Take finished rows from the workers; returns the unfinished chunks of failed workers."""
-    poll = select.poll()
-    busy = {worker.replies: worker for worker in workers if worker.pending}
-    for replies in busy:
-        poll.register(replies, select.POLLIN)
-    ready = {fd for fd, _ in poll.poll(1000)}
-    lost = []
-    for fd, worker in busy.items():
-        alive = worker.receive(results) if fd in ready else time.monotonic() < worker.deadline
-        if not alive:
-            lost.append(worker.pending)
-            worker.restart()
-    return [chunk for chunk in lost if chunk]
+        return HttpPool(address, num_workers)
+    raise AceError(f"unknown backend {backend!r}: must be one of {', '.join(BACKENDS)}")
 
 
 def check_row(row: object, where: str) -> None:
@@ -188,11 +184,23 @@ _shared: dict[int, Verifier] = {}
 
 
 def shared_verifier() -> Verifier:
-    """The verifier of this process (one per process id: a forked child makes its own)."""
+    """The verifier of this process (one per process id: a forked child makes its own).
+
+    Notebooks and training jobs use it. Its backend is `$ACE_VERIFY_BACKEND` with
+    `$ACE_VERIFY_ADDRESS`, by default `local`: where rows are judged does not change a verdict, so
+    it is no parameter of a run, and a finished run stays valid elsewhere.
+    """
     if os.getpid() not in _shared:
-        _shared[os.getpid()] = Verifier()
+        backend = shared_backend()
+        address = os.environ.get("ACE_VERIFY_ADDRESS") or None
+        _shared[os.getpid()] = Verifier(backend=backend, address=address)
         atexit.register(_shared[os.getpid()].close)
     return _shared[os.getpid()]
+
+
+def shared_backend() -> str:
+    """The backend that this process and its children use unless told otherwise."""
+    return os.environ.get("ACE_VERIFY_BACKEND") or "local"
 
 
 def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list[Verdict]:
@@ -203,7 +211,7 @@ def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list
         responses: full responses; see `ace_lib.prompts.full_response`.
     """
     names = ("id", "domain", "gold", "mode", "entry_point", "tests", "time_limit", "memory_mb",
-             "comparer")  # fmt: skip
+             "comparer", "checker")  # fmt: skip
     rows = [
         {**{name: problem[name] for name in names if name in problem}, "response": response}
         for problem, response in zip(problems, responses, strict=True)
@@ -217,17 +225,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUT.jsonl[.gz]", help="where verdicts go")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     parser.add_argument("--isolated", action="store_true", help="a process for every test")
+    parser.add_argument("--backend", choices=BACKENDS, default="local", help="where to judge")
+    parser.add_argument("--address", help="of the Ray cluster (default: started here) or server")
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
     try:
-        if arguments.workers is not None and arguments.workers < 1:
-            raise AceError(f"--workers is {arguments.workers}: must be at least 1")
-        rows = list(_read_rows(arguments.input))
+        rows = list(read_rows(arguments.input))
         with (
             _atomic_text(arguments.output) as out,
-            Verifier(arguments.workers, arguments.isolated) as verifier,
+            Verifier(
+                arguments.workers, arguments.isolated, arguments.backend, arguments.address
+            ) as verifier,
         ):
             for start in range(0, len(rows), 4096):
                 for verdict in verifier.verify(rows[start : start + 4096]):
@@ -238,7 +248,12 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_rows(path: Path) -> Iterator[dict]:
+def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:
+    """The rows of a JSONL(.gz) file, each passed to `check` with its place.
+
+    Raises:
+        RowError: a line is no JSON, or `check` says so.
+    """
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -246,7 +261,7 @@ def _read_rows(path: Path) -> Iterator[dict]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RowError(f"{path}, line {number}: not JSON ({error})") from error
-        check_row(row, f"{path}, line {number}")
+        check(row, f"{path}, line {number}")
         yield row
 
 

@@ -5,21 +5,19 @@ returns bytes, and a comparer here decides (P1 section 3.3: reward 1 iff all tes
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from math import isclose
 
 from ace_lib import prompts
-from ace_lib.sandbox import Limits, Outcome, Sandbox, Session
+from ace_lib.checker import Checker, InvalidProblem
+from ace_lib.code_compare import COMPARERS, decoded, text_equal, value_matches
+from ace_lib.sandbox import Sandbox
+from ace_lib.sandbox_session import Limits, Outcome, Session, Usage
 
 TIME_LIMIT = 6.0  # seconds of CPU per test, as LiveCodeBench
-MAX_NUMBER_CHARS = 2_000
 SHOWN_CHARS = 200
-
-
-class InvalidProblem(ValueError):
-    """The tests, not the program, are at fault: no reward can be given."""
+_Judge = Callable[[bytes], bool]
 
 
 @dataclass
@@ -27,12 +25,12 @@ class Test:
     """One test, ready to run: bytes that go in, and a judgement of the bytes that come out."""
 
     given: bytes
-    equals: Callable[[bytes], bool]
+    judge: _Judge
 
     def accepts(self, output: bytes) -> bool:
         """Whether the output is right; what cannot even be compared is wrong, never our error."""
         try:
-            return self.equals(output)
+            return self.judge(output)
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             return False
 
@@ -42,42 +40,52 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
 
     Args:
         row: `response` or `program`, `mode`, `entry_point`, `tests`, and optionally `time_limit`
-            (CPU seconds per test), `memory_mb`, `comparer` (`livecodebench`, `exact`, `float`).
+            (CPU seconds per test), `memory_mb`, `comparer` (`livecodebench`, `exact`, `float`, or
+            `checker` with the source in `checker`).
         sandbox: where the program runs.
         isolated: a fresh process per test instead of one per program.
 
     Returns:
-        Status and detail (`reason`, failing `test` index, `isolation`).
+        Status and detail: `isolation`, `comparer`, `reason`, index of the failing `test`, and in
+        `usage` CPU and wall seconds and memory of the program's processes, as far as known.
 
     Raises:
         SandboxError: the sandbox failed; nothing is known about the program.
     """
-    detail = {"isolation": sandbox.isolation}
+    comparer = row.get("comparer") or "livecodebench"
+    detail = {"isolation": sandbox.isolation, "comparer": comparer}
+    checker = None
     try:
-        tests = _prepare(row)
+        if comparer == "checker":
+            checker = Checker(_checker_source(row), sandbox, len(row.get("tests") or []))
+        tests = _prepare(row, comparer, checker)
+        program = row.get("program")
+        if program is None:
+            program = prompts.program(row.get("response") or "")
+        if program is None:
+            return "no_answer", {**detail, "reason": "no ```python block after </think>"}
+        limits = Limits(
+            cpu_seconds=float(row.get("time_limit") or TIME_LIMIT),
+            memory_bytes=int(row.get("memory_mb") or Limits.memory_bytes >> 20) << 20,
+        )
+        entry_point = row["entry_point"] if row["mode"] == "call" else ""
+        status, more = _run_tests(
+            lambda: sandbox.open(program, entry_point, len(tests), limits), tests, isolated
+        )
+        return status, {**detail, **more}
     except InvalidProblem as error:
         return "invalid_problem", {**detail, "reason": str(error)}
-    program = row.get("program")
-    if program is None:
-        program = prompts.program(row.get("response") or "")
-    if program is None:
-        return "no_answer", {**detail, "reason": "no ```python block after </think>"}
-    limits = Limits(
-        cpu_seconds=float(row.get("time_limit") or TIME_LIMIT),
-        memory_bytes=int(row.get("memory_mb") or Limits.memory_bytes >> 20) << 20,
-    )
-    entry_point = row["entry_point"] if row["mode"] == "call" else ""
-    status, more = _run_tests(
-        lambda: sandbox.open(program, entry_point, len(tests), limits), tests, isolated
-    )
-    return status, {**detail, **more}
+    finally:
+        if checker is not None:
+            checker.close()
 
 
 def _run_tests(
     open_session: Callable[[], Session], tests: list[Test], isolated: bool
 ) -> tuple[str, dict]:
     """All tests in as few processes as possible; stops at the first that fails for good."""
-    session = None
+    session, usage, started = None, Usage(), time.monotonic()
+    verdict = None
     try:
         for index, test in enumerate(tests):
             while True:
@@ -86,17 +94,26 @@ def _run_tests(
                 outcome = session.run(test.given)
                 right = outcome.status == "done" and test.accepts(outcome.output)
                 if isolated or not right or not session.alive:
-                    session.close()
-                    session = None
-                if right:
+                    session = _close(session, usage)
+                if right or fresh or outcome.status == "timeout":
                     break
-                # State left by earlier tests must not fail a right program: once more, fresh.
-                if fresh or outcome.status == "timeout":
-                    return _failure(outcome, index)
-        return "passed", {"num_tests": len(tests)}
+                # State left by earlier tests must not fail a right program: once more, fresh. From
+                # here on every test is, or one that guesses would have two guesses at each.
+                isolated = True
+            if not right:
+                verdict = _failure(outcome, index)
+                break
     finally:
         if session is not None:
-            session.close()
+            _close(session, usage)
+    status, detail = verdict or ("passed", {"num_tests": len(tests)})
+    used = {**vars(usage), "wall_seconds": time.monotonic() - started}
+    return status, {**detail, "usage": {name: round(used[name], 4) for name in used if used[name]}}
+
+
+def _close(session: Session, usage: Usage) -> None:
+    session.close()
+    usage.add(session.usage.cpu_seconds, session.usage.max_rss_mb)
 
 
 def _failure(outcome: Outcome, index: int) -> tuple[str, dict]:
@@ -106,17 +123,23 @@ def _failure(outcome: Outcome, index: int) -> tuple[str, dict]:
     return "wrong_answer", {"test": index, "output": shown}
 
 
-def _prepare(row: dict) -> list[Test]:
-    """Check the tests and build the comparers.
+def _checker_source(row: dict) -> str:
+    source = row.get("checker")
+    if not isinstance(source, str):
+        raise InvalidProblem("comparer 'checker' needs the checker's source in `checker`")
+    return source
+
+
+def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
+    """Check the tests and build the judges.
 
     Raises:
         InvalidProblem: no tests, or tests that cannot be run as the mode says.
     """
     tests, mode = row.get("tests"), row.get("mode")
-    comparer = row.get("comparer") or "livecodebench"
     if mode not in ("stdin", "call"):
         raise InvalidProblem(f"mode is {mode!r}: must be 'stdin' or 'call'")
-    if comparer not in ("livecodebench", "exact", "float"):
+    if checker is None and comparer not in COMPARERS:
         raise InvalidProblem(f"unknown comparer {comparer!r}")
     if not isinstance(tests, list) or not tests:
         raise InvalidProblem("there are no tests")
@@ -128,102 +151,38 @@ def _prepare(row: dict) -> list[Test]:
         if not isinstance(test, dict) or not {"input", "output"} <= set(test):
             raise InvalidProblem(f"test {index} has no input and output")
         try:
-            prepared.append(prepare(test["input"], test["output"], comparer))
+            prepared.append(prepare(test["input"], test["output"], comparer, checker))
         except (ValueError, RecursionError) as error:
             raise InvalidProblem(f"test {index}: {error}") from error
     return prepared
 
 
-def _prepare_stdin(given: object, expected: object, comparer: str) -> Test:
+def _prepare_stdin(given: object, expected: object, comparer: str, checker: Checker | None) -> Test:
     if not isinstance(given, str) or not isinstance(expected, str):
-        raise InvalidProblem("input and output must be text")
-    return Test(
-        given.encode(),
-        lambda output: text_equal(output.decode(errors="replace"), expected, comparer),
-    )
+        raise ValueError("input and output must be text")
+
+    def judge(output: bytes) -> bool:
+        text = output.decode(errors="replace")
+        if checker is not None:
+            return checker.accepts(given, text, expected)
+        return text_equal(text, expected, comparer)
+
+    return Test(given.encode(), judge)
 
 
-def _prepare_call(given: object, expected: object, comparer: str) -> Test:
+def _prepare_call(given: object, expected: object, comparer: str, checker: Checker | None) -> Test:
+    """A test of a function; its checker sees arguments, value and expected value as JSON."""
     if isinstance(given, str):  # LiveCodeBench: one JSON value a line, and a JSON output
         given = [json.loads(line) for line in given.splitlines() if line.strip()]
         expected = json.loads(expected) if isinstance(expected, str) else expected
     if not isinstance(given, list):
-        raise InvalidProblem("input must be the list of arguments")
+        raise ValueError("input must be the list of arguments")
+    arguments = json.dumps(given)
 
-    return Test(
-        json.dumps(given).encode(),
-        lambda output: value_equal(_decoded(json.loads(output)), expected, comparer),
-    )
+    def judge(output: bytes) -> bool:
+        if checker is not None:
+            value = json.dumps(decoded(json.loads(output)))
+            return checker.accepts(arguments, value, json.dumps(expected))
+        return value_matches(output, expected, comparer)
 
-
-def _decoded(value: object) -> object:
-    """The plain data a program returned, from the sandbox's tagged JSON."""
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    if isinstance(value, dict):
-        if "d" not in value:
-            raise ValueError("a set never equals JSON data")
-        return {_hashable(_decoded(key)): _decoded(item) for key, item in value["d"]}
-    return value
-
-
-def _hashable(key: object) -> object:
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
-
-
-def value_equal(value: object, expected: object, comparer: str = "livecodebench") -> bool:
-    """Whether two values of plain data (None, numbers, text, lists, dicts) are the same.
-
-    `float` compares numbers with relative and absolute tolerance 1e-6; `exact` tells 1 from True
-    and from 1.0; `livecodebench` is Python's equality.
-    """
-    if isinstance(expected, list) and isinstance(value, list):
-        pairs = zip(value, expected, strict=False)
-        return len(value) == len(expected) and all(value_equal(a, b, comparer) for a, b in pairs)
-    if isinstance(expected, dict) and isinstance(value, dict):
-        return value.keys() == expected.keys() and all(
-            value_equal(value[key], expected[key], comparer) for key in expected
-        )
-    if comparer == "exact":
-        return type(value) is type(expected) and value == expected
-    numbers = isinstance(value, int | float) and isinstance(expected, int | float)
-    if comparer == "float" and numbers:
-        return value == expected or isclose(value, expected, rel_tol=1e-6, abs_tol=1e-6)
-    return value == expected
-
-
-def text_equal(output: str, expected: str, comparer: str = "livecodebench") -> bool:
-    """Whether a printed output is the expected one: by lines, white space at line ends ignored.
-
-    `livecodebench` also takes a line whose tokens are the same numbers; `float` allows 1e-6;
-    `exact` wants the same characters in each line.
-    """
-    lines, wanted = _lines(output), _lines(expected)
-    if len(lines) != len(wanted):
-        return False
-    return all(a == b or _same_numbers(a, b, comparer) for a, b in zip(lines, wanted, strict=True))
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
-
-
-def _same_numbers(line: str, wanted: str, comparer: str) -> bool:
-    if comparer == "exact":
-        return False
-    tokens, targets = line.split(), wanted.split()
-    if len(tokens) != len(targets):
-        return False
-    return all(_same_number(a, b, comparer) for a, b in zip(tokens, targets, strict=True))
-
-
-def _same_number(token: str, target: str, comparer: str) -> bool:
-    if max(len(token), len(target)) > MAX_NUMBER_CHARS:
-        return token == target
-    try:
-        a, b = Decimal(token), Decimal(target)
-    except InvalidOperation:
-        return comparer == "float" and token == target
-    if comparer == "float" and a.is_finite() and b.is_finite():
-        return abs(a - b) <= Decimal("1e-6") * max(1, abs(a), abs(b))
-    return a == b
+    return Test(arguments.encode(), judge)

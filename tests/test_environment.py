@@ -38,7 +38,7 @@ def test_conda_gives_python_and_pip_and_the_lock_the_rest():
 def test_the_pip_section_resolves(tmp_path):
     """Needs the package registry, so it is skipped where that cannot be reached."""
     requirements = tmp_path / "requirements.in"
-    requirements.write_text("\n".join(pip_section()[:-1]) + f"\n{ROOT}[gpu,dev]\n")
+    requirements.write_text("\n".join(pip_section()[:-1]) + f"\n{ROOT}[gpu,ray,dev]\n")
     command = [
         sys.executable, "-m", "uv", "pip", "compile", str(requirements), "--python-version", "3.12",
         "--python-platform", "x86_64-manylinux_2_28", "--no-annotate", "--no-header",
@@ -56,8 +56,8 @@ def test_the_pip_section_resolves(tmp_path):
 def test_every_direct_dependency_is_locked_as_asked():
     extras = PROJECT["optional-dependencies"]
     for lock, wanted in (
-        (CPU, PROJECT["dependencies"] + extras["dev"]),
-        (GPU, PROJECT["dependencies"] + extras["dev"] + extras["gpu"]),
+        (CPU, PROJECT["dependencies"] + extras["dev"] + extras["ray"]),
+        (GPU, PROJECT["dependencies"] + extras["dev"] + extras["ray"] + extras["gpu"]),
     ):
         for requirement in wanted:
             name, version = re.match(r"([\w-]+)(?:\[.*\])?(?:==(.*))?", requirement).groups()

@@ -2,31 +2,24 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-import yaml
+from attack_suite import LABELLED, program_row
 
-from ace_lib import sandbox
-from ace_lib.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable
+from ace_lib import AceError, rl
+from ace_lib.code_compare import text_equal, value_equal
+from ace_lib.sandbox import Sandbox
+from ace_lib.sandbox_session import Limits, SandboxError
 from ace_lib.verify import RowError, Verifier, verify_responses
-from ace_lib.verify_code import text_equal, value_equal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are isolated by Linux")
-DATA = Path(__file__).parent.parent / "notebooks" / "data" / "verifier_programs.yaml"
-LABELLED = yaml.safe_load(DATA.read_text(encoding="utf-8"))
 DOUBLE = {"id": "double", "domain": "code", **LABELLED["problems"]["double"]}
 ADD = {"id": "add", "domain": "code", **LABELLED["problems"]["add"]}
-
-
-def program_row(entry: dict) -> dict:
-    problem = LABELLED["problems"][entry["problem"]]
-    hungry = entry["category"] == "resources"
-    limits = {"time_limit": 0.4 if hungry else 5.0, "memory_mb": 256 if hungry else 1024}
-    return {"id": entry["name"], "domain": "code", **problem, **limits, "program": entry["program"]}
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +32,6 @@ def verifier():
 def box():
     with Sandbox() as one:
         yield one
-
-
-@pytest.mark.parametrize("isolated", [False, True])
-def test_every_labelled_program_gets_its_verdict(isolated):
-    entries = LABELLED["programs"]
-    canaries = [Path("/tmp/ace-attack-canary"), Path("/dev/shm/ace-attack-canary")]
-    with Verifier(num_workers=2, isolated=isolated) as pool:
-        verdicts = pool.verify([program_row(entry) for entry in entries])
-    for entry, verdict in zip(entries, verdicts, strict=True):
-        assert verdict.reward == float(entry.get("right", False)), (entry["name"], verdict)
-        assert verdict.status == entry.get("status", verdict.status), (entry["name"], verdict)
-        assert verdict.detail["isolation"] == "landlock+seccomp"
-    assert not any(canary.exists() for canary in canaries)
-
-
-def test_there_are_enough_programs():
-    entries = LABELLED["programs"]
-    assert sum(entry.get("right", False) for entry in entries) >= 40
-    assert sum(entry["category"] not in ("right", "wrong") for entry in entries) >= 70
-    assert len({entry["name"] for entry in entries}) == len(entries)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +123,108 @@ def test_order_and_determinism(verifier):
     rows = [{**DOUBLE, "id": str(i), "program": programs[i % 4]} for i in range(40)]
     first, second = verifier.verify(rows), verifier.verify(rows)
     assert [v.id for v in first] == [str(i) for i in range(40)]
-    assert [(v.status, v.detail) for v in first] == [(v.status, v.detail) for v in second]
+    for one, other in zip(first, second, strict=True):
+        one.detail.pop("usage"), other.detail.pop("usage")
+        assert (one.status, one.detail) == (other.status, other.detail)
+
+
+CHECKER = """
+def check(input, output, expected):
+    a, b = map(int, output.split())
+    return a + b == int(input) and len(expected) > 0
+"""
+SPLIT = {
+    "id": "split", "domain": "code", "mode": "stdin", "comparer": "checker", "checker": CHECKER,
+    "tests": [{"input": "7\n", "output": "3 4\n"}, {"input": "2\n", "output": "1 1\n"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("program", "checker", "status"),
+    [
+        ("n = int(input())\nprint(n - 1, 1)", CHECKER, "passed"),
+        ("n = int(input())\nprint(7, 0)", CHECKER, "wrong_answer"),
+        ("print('no number')", CHECKER, "invalid_problem"),  # a checker must bear any output
+        ("print(1)", "def check(input, output, expected):\n    return 1", "invalid_problem"),
+        ("print(1)", "def check(", "invalid_problem"),
+        ("print(1)", "def check(*a):\n    import os\n    os._exit(0)", "invalid_problem"),
+        ("print(1)", "print(input())", "invalid_problem"),
+        ("print(1)", None, "invalid_problem"),
+        ("print('x' * 10**7)", "def check(*a):\n    return False", "wrong_answer"),
+    ],
+)
+def test_a_checker_decides_by_a_bool_and_fails_at_the_problems_cost(
+    verifier, program, checker, status
+):
+    [verdict] = verifier.verify([{**SPLIT, "program": program, "checker": checker}])
+    assert verdict.status == status, verdict
+    assert (verdict.detail["comparer"], verdict.reward is None) == (
+        "checker", status == "invalid_problem")  # fmt: skip
+
+
+def test_a_checker_of_a_function_sees_json(verifier):
+    checker = (
+        "import json\ndef check(given, value, expected):\n    return value == '{\"a\": [1, 2]}'"
+    )
+    row = {**ADD, "comparer": "checker", "checker": checker}
+    [right, wrong] = verifier.verify(
+        [
+            {**row, "program": f"def add(x, y):\n    return {value}"}
+            for value in ("{'a': (1, 2)}", "3")
+        ]
+    )
+    assert (right.status, wrong.status) == ("passed", "wrong_answer")
+
+
+def test_a_verdict_says_what_failed_and_what_it_cost(verifier):
+    [verdict] = verifier.verify([{**DOUBLE, "program": "n = int(input())\nprint(2 * abs(n))"}])
+    usage = verdict.detail.pop("usage")
+    isolation = verdict.detail.pop("isolation")
+    assert verdict.detail == {"comparer": "livecodebench", "test": 1, "output": "8\n"}
+    assert isolation.endswith("+seccomp")
+    assert 0 < usage["cpu_seconds"] < 1 and 0 < usage["wall_seconds"] < 60
+    assert 1 < usage["max_rss_mb"] < 200
+
+
+def test_the_unsafe_backend_judges_alike_and_says_what_it_is(capfd):
+    names = ("input", "solution_class", "tuple_result", "fast_io", "off_by_one", "no_entry_point",
+             "always_equal", "exit_zero_call", "memory_at_once", "output_flood", "sleep",
+             "busy_loop")  # fmt: skip
+    entries = [entry for entry in LABELLED["programs"] if entry["name"] in names]
+    with Verifier(backend="unsafe", num_workers=4) as pool:
+        verdicts = pool.verify([program_row(entry) for entry in entries])
+    assert "run as you, with your files" in capfd.readouterr().err
+    for entry, verdict in zip(entries, verdicts, strict=True):
+        assert verdict.reward == float(entry.get("right", False)), (entry["name"], verdict)
+        assert verdict.status == entry.get("status", verdict.status), (entry["name"], verdict)
+        assert verdict.detail["isolation"] == "none"
+
+
+def test_rewards_of_rl_never_come_from_the_unsafe_backend(monkeypatch, tmp_path):
+    monkeypatch.setenv("ACE_VERIFY_BACKEND", "unsafe")
+    job = rl.GRPOJob("n", "model", str(tmp_path), "rows", 1, 1, 2, 8, 1.0, 1e-6)
+    with pytest.raises(AceError, match="RL takes no rewards from ACE_VERIFY_BACKEND=unsafe"):
+        rl.train(job, print)
+
+
+def test_neither_load_nor_sixteen_at_once_change_a_verdict():
+    burn = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
+    programs = [burn.format(0.15) + "print(int(input()) * 2)", burn.format(1), "print(1)"]
+    rows = [{**DOUBLE, "tests": DOUBLE["tests"][:1], "time_limit": 0.4, "program": program}
+            for program in programs]  # fmt: skip
+    with Verifier(num_workers=1) as pool:
+        idle = [(v.status, v.detail.get("test")) for v in pool.verify(rows)]
+    assert idle == [("passed", None), ("timeout", 0), ("wrong_answer", 0)]
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        with Verifier(num_workers=16) as pool:
+            verdicts = pool.verify([rows[0]] * 16 + rows[1:] * 4)
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+    loaded = [(v.status, v.detail.get("test")) for v in verdicts]
+    assert loaded == [idle[0]] * 16 + idle[1:] * 4
 
 
 def test_verify_from_several_threads():
@@ -172,7 +246,7 @@ def test_a_killed_worker_loses_no_row():
     rows = [{**DOUBLE, "id": str(i), "program": "print(int(input()) * 2)"} for i in range(200)]
     with Verifier(num_workers=2) as pool:
         pool.verify(rows[:2])
-        victim = pool._workers[0]._process.pid
+        victim = pool._backend._workers[0]._process.pid
         killer = threading.Timer(0.1, os.kill, (victim, signal.SIGKILL))
         killer.start()
         verdicts = pool.verify(rows)
@@ -196,33 +270,14 @@ def test_a_dead_zygote_is_an_error_and_not_a_verdict(box):
     with pytest.raises(SandboxError):
         box.open("print(1)", "", 1)
     with pytest.raises(SandboxError):
-        session.run(b"")
-
-
-@pytest.mark.parametrize(
-    "weaker",
-    ["lock_process = lambda: None", "prepare_child_filter = lambda: lambda: None"],
-)
-def test_the_self_test_fails_closed_without_landlock_or_seccomp(monkeypatch, weaker):
-    start = sandbox._START.replace("; main()", f"; {{patch}}.{weaker}; main()")
-    patch = "import ace_lib.sandbox_locks as locks; locks"
-    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
-    with pytest.raises(SandboxUnavailable, match="self-test failed"):
-        Sandbox()
-
-
-def test_a_missing_kernel_piece_is_refused_with_its_fix(monkeypatch):
-    start = sandbox._START.replace("; main()", "; {patch}; main()")
-    patch = "import ace_lib.sandbox_locks as locks; locks._LANDLOCK_CREATE = 9999"
-    monkeypatch.setattr(sandbox, "_START", start.replace("{patch}", patch))
-    with pytest.raises(SandboxUnavailable, match="Landlock is not available: use Linux"):
-        Sandbox()
+        while time.sleep(0.01) is None:  # the kernel takes a moment to end the child, too
+            session.run(b"")
 
 
 def test_no_process_survives_the_verifier():
     with Verifier(num_workers=1) as pool:
         pool.verify([{**DOUBLE, "program": "print(int(input()) * 2)"}])
-        worker = pool._workers[0]._process.pid
+        worker = pool._backend._workers[0]._process.pid
         children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
         assert children
     deadline = time.monotonic() + 10

@@ -1,0 +1,208 @@
+"""One untrusted program in its own process: load it, run its tests, hand back bytes.
+
+Runs behind the locks (`ace_lib.sandbox_zygote`) or, by name only, without them
+(`ace_lib.unsafe_subprocess`). What is sent from here can only *claim* an answer: the program shares
+this process and may change everything in it.
+"""
+
+import atexit
+import builtins
+import json
+import os
+import random
+import struct
+import sys
+import threading
+import types
+
+from ace_lib.program_driver import find_entry, plain
+
+# The imports LiveCodeBench puts before every program.
+PRELUDE_SOURCE = """
+from string import *
+from re import *
+from datetime import *
+from collections import *
+from heapq import *
+from bisect import *
+from copy import *
+from math import *
+from random import *
+from statistics import *
+from itertools import *
+from functools import *
+from operator import *
+from io import *
+from sys import *
+from json import *
+from builtins import *
+from typing import *
+import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics
+import itertools, functools, operator, io, sys, json
+"""
+open_file = open  # before `warm_up` replaces it
+RECURSION_LIMIT = 50_000
+MAX_INT_DIGITS = 50_000
+MARK = struct.Struct("<cI")
+_REHEARSALS = (
+    (b"f\0def f(x):\n    return x", b"[[1, 2]]"),
+    (b"\0a, b = map(int, input().split())\nprint(a + b)", b"1 2\n"),
+)
+_STANDARD_FILES = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def warm_up() -> None:
+    """Make this interpreter ready for programs; done once, before any child is forked.
+
+    The prelude goes below the globals, into `builtins`: copying it into each program's globals
+    would touch the reference count, and so copy the page, of every object in it.
+    """
+    prelude: dict = {}
+    exec(PRELUDE_SOURCE, prelude)
+    builtins.__dict__.update(prelude | vars(builtins))
+    builtins.open = _open
+    sys.argv = ["program.py"]
+    sys.set_int_max_str_digits(MAX_INT_DIGITS)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    random.seed(0)
+    for job, given in _REHEARSALS:
+        _rehearse(job, given)
+
+
+def _rehearse(job: bytes, given: bytes) -> None:
+    """Run a program in this process: what Python caches now, no child writes into its own pages."""
+    files = [os.memfd_create("input"), os.memfd_create("output"), *os.pipe()]
+    stdin, stdout, read_end, marks = files
+    child = Child(stdin, stdout, read_end, marks)
+    os.write(stdin, job)
+    child.load()
+    os.ftruncate(stdin, 0)
+    os.pwrite(stdin, given, 0)
+    for _ in range(20):  # more than it takes until the interpreter has specialised the code
+        child.run_test()
+    for fd in files:
+        os.close(fd)
+
+
+def _open(file: object, *arguments: object, **options: object) -> object:
+    """`open` that knows the standard files by name, although there may be no /proc behind them."""
+    if isinstance(file, str) and file in _STANDARD_FILES:
+        file = os.dup(_STANDARD_FILES[file])
+    return open_file(file, *arguments, **options)
+
+
+class Child:
+    """One program: `go` releases tests, `marks` says what became of them.
+
+    Args:
+        stdin: file with entry point, zero byte and program at first, then one input after another.
+        stdout: file for the output.
+        go: pipe to read; one byte releases one test.
+        marks: pipe to write `MARK`s to.
+    """
+
+    def __init__(self, stdin: int, stdout: int, go: int, marks: int) -> None:
+        self.stdin, self.stdout, self.go, self.marks = stdin, stdout, go, marks
+
+    def serve(self) -> None:
+        """Read the job, run its tests one by one as they are released; never returns."""
+        try:
+            self.load()
+            while os.read(self.go, 1):
+                self.run_test()
+        except BaseException as error:
+            self._report(b"E", error)
+            os._exit(1)
+        os._exit(0)
+
+    def load(self) -> None:
+        """Compile the program of the input file; a call-mode program also runs here."""
+        entry_point, _, program = self._read_input().partition(b"\0")
+        self.entry_point = entry_point.decode()
+        try:
+            self.code = compile(program.decode(), "<program>", "exec", dont_inherit=True)
+            if self.entry_point:
+                self._fresh_standard_files()
+                self._exec()
+                find_entry(self.module.__dict__, self.entry_point)
+        except SystemExit as error:
+            self._report(b"E", RuntimeError(f"exit during import ({error.code})"))
+        except BaseException as error:
+            self._report(b"E", error)
+        else:
+            self._report(b"R")
+
+    def _read_input(self) -> bytes:
+        return os.pread(self.stdin, os.fstat(self.stdin).st_size, 0)
+
+    def run_test(self) -> None:
+        """Run the test whose input is in the input file now; the answer goes to the output file."""
+        try:
+            if self.entry_point:
+                self._call()
+            else:
+                self._fresh_standard_files()
+                self._exec()
+                self._finish_program()
+        except SystemExit as error:
+            self._exit(error)
+        except BaseException as error:
+            self._report(b"E", error)
+        else:
+            self._report(b"D")
+
+    def _fresh_standard_files(self) -> None:
+        for source, target in ((self.stdin, 0), (self.stdout, 1)):
+            os.lseek(source, 0, os.SEEK_SET)
+            os.dup2(source, target)
+        sys.stdin = sys.__stdin__ = open_file(0, encoding="utf-8", errors="replace", closefd=False)
+        sys.stdout = sys.__stdout__ = open_file(
+            1, "w", encoding="utf-8", newline="\n", closefd=False
+        )
+        builtins.stdin, builtins.stdout = sys.stdin, sys.stdout  # the prelude's `from sys import *`
+
+    def _exec(self) -> None:
+        self.module = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(self.code, self.module.__dict__)
+
+    def _finish_program(self) -> None:
+        """What the interpreter does at its end: join threads, run exit functions, flush."""
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        atexit._run_exitfuncs()
+        for stream in {sys.stdout, sys.__stdout__}:
+            if not stream.closed:
+                stream.flush()
+
+    def _exit(self, error: SystemExit) -> None:
+        try:
+            self._finish_program()
+        except BaseException as late:
+            self._report(b"E", late)
+            return
+        if error.code in (None, 0):
+            self._report(b"D")
+        else:
+            self._report(b"E", RuntimeError(f"exit code {error.code!r}"[:200]))
+
+    def _call(self) -> None:
+        value = find_entry(self.module.__dict__, self.entry_point)(*json.loads(self._read_input()))
+        data = json.dumps(plain(value)).encode()
+        os.ftruncate(self.stdout, 0)
+        os.pwrite(self.stdout, data, 0)
+
+    def _report(self, kind: bytes, error: BaseException | None = None) -> None:
+        """Send one mark: R loaded, D test done, E error with its type and message."""
+        text = b""
+        if error is not None:
+            name = type(error).__name__
+            try:
+                message = str(error)[:300]
+            except BaseException:
+                message = ""
+            text = json.dumps([name, message]).encode()[:4000]
+        try:
+            os.write(self.marks, MARK.pack(kind, len(text)) + text)
+        except OSError:  # the program closed the pipe: its end and its output speak instead
+            os._exit(0 if kind == b"D" else 1)
