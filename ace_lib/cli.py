@@ -1,4 +1,4 @@
-"""The command `ace` (also `python -m ace_lib`): run, doctor, lint, plan, verify, results."""
+"""The command `ace` (also `python -m ace_lib`): runs of notebooks, and tools for data files."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `ace`, one subcommand each."""
-    from ace_lib import verify
+    from ace_lib import curate_files, verify
 
     parser = argparse.ArgumentParser(prog="ace", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ace {__version__}")
@@ -65,6 +65,23 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help=text, description=text)
     verify.add_arguments(command)
     command.set_defaults(command=verify.run_command)
+
+    text = "compare the verifier with labelled rows, by category"
+    command = commands.add_parser("audit", help=text, description=text)
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--workers", type=int, help="processes (default: one a core)")
+    command.set_defaults(command=_audit)
+
+    text = "remove the candidate prompts that overlap benchmark items, with the evidence"
+    command = commands.add_parser("decontaminate", help=text, description=text)
+    curate_files.add_decontaminate_arguments(command)
+    command.set_defaults(command=curate_files.run_decontaminate)
+
+    text = "keep one of exact and near-duplicate prompts"
+    command = commands.add_parser("dedup", help=text, description=text)
+    curate_files.add_dedup_arguments(command)
+    command.set_defaults(command=curate_files.run_dedup)
     return parser
 
 
@@ -88,6 +105,13 @@ def _results(arguments: argparse.Namespace) -> int:
 
     for path in report.publish(arguments.profile, provenance.repository()):
         print(path)
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from ace_lib import audit
+
+    audit.print_audit(arguments.files, arguments.workers, arguments.json)
     return 0
 
 

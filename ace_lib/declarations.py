@@ -3,7 +3,6 @@
 import ast
 import io
 import tokenize
-import types
 import typing
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,8 @@ class Declaration:
 def read_declarations(source: str) -> dict[str, Declaration]:
     """Read a `parameters` cell: every statement must be `name: type = literal  # what it is`.
 
+    None, whatever the type, stands for the profile's value; papermill reads no `type | None`.
+
     Raises:
         ParameterError: A statement has no type, or its default is not a literal.
     """
@@ -40,7 +41,7 @@ def read_declarations(source: str) -> dict[str, Declaration]:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
             raise ParameterError(
                 f"parameters cell, line {node.lineno}: {ast.unparse(node)!r} has no type; "
-                "write `name: type | None = None  # what it is`"
+                "write `name: type = None  # what it is`"
             )
         name = node.target.id
         try:
@@ -69,7 +70,7 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
     except Exception:
         raise ParameterError(
             f"parameter {name!r}: type {type_text!r} is not one of {', '.join(_TYPES)}, "
-            "list[…], dict[str, …] or one of these `| None`"
+            "list[…] or dict[str, …]"
         ) from None
     try:
         result = _coerce(value, declared)
@@ -81,8 +82,7 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
     return result
 
 
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict,
-          "None": None}  # fmt: skip
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 
 def _comments_by_line(source: str) -> dict[int, str]:
@@ -91,17 +91,6 @@ def _comments_by_line(source: str) -> dict[int, str]:
 
 
 def _coerce(value: Any, declared: Any) -> Any:
-    if isinstance(declared, types.UnionType):
-        options = typing.get_args(declared)
-        if value is None and type(None) in options:
-            return None
-        for option in options:
-            if option is not type(None):
-                try:
-                    return _coerce(value, option)
-                except (TypeError, ValueError):
-                    continue
-        raise TypeError
     origin, arguments = typing.get_origin(declared) or declared, typing.get_args(declared)
     if origin is float and not isinstance(value, bool):
         number = float(value)

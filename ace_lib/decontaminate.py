@@ -3,9 +3,12 @@
 The papers drop a prompt when one 9-gram of it occurs in any test sample (P2 section 3.1, P1 section
 3.1; 14-grams for code statements, P1 section 3.2): rule `any`. Short or templated statements share
 whole sentences ("how many ways are there to take one of each") without being the same problem.
-Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: at least the share
-`coverage` of the item's tokens, which must make up at least half of the prompt. Items shorter than
-n tokens have no n-gram; they are looked for as a whole.
+Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: the whole item, or at
+least the share `coverage` of the item's tokens when these make up at least half of the prompt.
+
+Items shorter than n tokens have no n-gram; they are looked for as a whole, where they are half of
+the prompt, or begin a sentence of it and bring all its numbers: a prompt that adds only
+instructions to them.
 """
 
 from collections.abc import Mapping
@@ -14,33 +17,70 @@ from dataclasses import dataclass
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.text import encode, ngram_hashes, numbers_of, tokenize
+from ace_lib.ngram_index import NgramTable, build_table
+from ace_lib.tokens import (
+    MIX,
+    Tokens,
+    batches,
+    inside,
+    ngram_hashes,
+    number_keys,
+    scan,
+    sentence_begins,
+    text_of,
+)
 
 RULES = ("any", "coverage")
 MATH_NGRAM = 9
 CODE_NGRAM = 14
 LEAST_PROMPT_SHARE = 0.5
-"""Ours. A short item inside a much longer prompt is a phrase, not a leak."""
+"""Ours. A phrase of a much longer prompt is no leak."""
+LEAST_SENTENCE = 3
+"""Ours. "Find x" begins a sentence of many innocent prompts."""
+EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 
 
 @dataclass(frozen=True)
 class BenchmarkIndex:
-    """The n-grams of all benchmark items, sorted by hash, once per n-gram length in use.
+    """The n-grams of all benchmark items.
 
-    `grams` maps a length (n, and each length of an item shorter than n) to parallel arrays (hash
-    uint64, item number, first token); `items` lists (benchmark, item id); `num_tokens` and
-    `numbers` describe each item.
+    `table` holds those of length n, `short_table` the items shorter than n, each as one. `items`
+    lists (benchmark, item id); `counts` and `numbers` are their numbers of tokens and
+    `number_keys`, and `owners` tells which item each token belongs to (uint32). In all 16 bytes per
+    n-gram.
     """
 
     n: int
-    grams: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    table: NgramTable
+    short_table: NgramTable
     items: list[tuple[str, str]]
-    num_tokens: np.ndarray
-    numbers: list[tuple[str, ...]]
+    counts: np.ndarray
+    numbers: np.ndarray
+    owners: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Prompts and items that share text, as parallel arrays.
+
+    `item_share` and `prompt_share` are the shares of the item's and the prompt's tokens under
+    shared n-grams, `place` is the position of the first shared n-gram and `length` its tokens.
+    """
+
+    prompt: np.ndarray
+    item: np.ndarray
+    item_share: np.ndarray
+    prompt_share: np.ndarray
+    place: np.ndarray
+    length: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Pairs":
+        """Return the chosen pairs."""
+        return Pairs(*(column[chosen] for column in vars(self).values()))
 
 
 def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> BenchmarkIndex:
-    """Index the statements of `benchmarks` (name -> problem rows) by their n-grams.
+    """Index the statements of `benchmarks` (name -> rows with `id` and `prompt`) by their n-grams.
 
     Raises AceError when n is below 1 or a benchmark is empty: comparing with nothing would look
     like a clean bill of health.
@@ -55,16 +95,33 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
         )
     items = [(name, row["id"]) for name, rows in benchmarks.items() for row in rows]
     prompts = [row["prompt"] for rows in benchmarks.values() for row in rows]
-    tokens, starts = encode(prompts)
-    num_tokens = np.diff(starts)
-    grams = {}
-    for length in sorted({n, *num_tokens[(num_tokens < n) & (num_tokens > 0)].tolist()}):
-        hashes, owners, positions = ngram_hashes(tokens, starts, length)
-        wanted = (num_tokens[owners] == length) | (length == n)
-        order = np.argsort(hashes[wanted], kind="stable")
-        local = (positions - starts[owners])[wanted][order]
-        grams[length] = (hashes[wanted][order], owners[wanted][order], local)
-    return BenchmarkIndex(n, grams, items, num_tokens, [numbers_of(text) for text in prompts])
+    parts = []
+    for first, last in batches(prompts):
+        tokens = scan(prompts[first:last])
+        parts.append((tokens.values, tokens.counts, number_keys(tokens)))
+    values, counts, numbers = map(np.concatenate, zip(*parts, strict=True))
+    del tokens, parts  # the largest part of what is in memory
+    starts = np.cumsum(counts) - counts
+    positions = np.arange(max(0, len(values) - n + 1))
+    positions = positions[inside(np.append(starts, len(values)), positions, n)]
+    table = build_table(ngram_hashes(values, n)[positions], positions)
+    is_short = (counts > 0) & (counts < n)
+    shorter, rows = starts[is_short], counts[is_short] - 1
+    hashes = _prefix_hashes(values, shorter, n)[rows, np.arange(len(rows))]
+    owners = np.repeat(np.arange(len(items), dtype=np.uint32), counts)
+    return BenchmarkIndex(n, table, build_table(hashes, shorter), items, counts, numbers, owners)
+
+
+def _prefix_hashes(values: np.ndarray, places: np.ndarray, n: int) -> np.ndarray:
+    """Hash the 1, 2, ... n - 1 tokens from each place, as `ngram_hashes` does; one row each.
+
+    A row runs on across the end of a text; beyond the last text its values mean nothing.
+    """
+    hashes = np.zeros((n, len(places)), dtype=np.uint64)
+    for length in range(1, n):
+        following = values.take(places + length - 1, mode="clip")
+        hashes[length] = hashes[length - 1] * MIX + following
+    return hashes[1:]
 
 
 def find_overlaps(
@@ -80,73 +137,103 @@ def find_overlaps(
     `overlap_item_share` and `overlap_prompt_share` (share of the item's and of the prompt's tokens
     that lie inside shared n-grams).
     """
-    tokens, starts = encode(prompts)
-    best = {}
-    for length, gram_table in index.grams.items():
-        matches = _match_ngrams(tokens, starts, length, gram_table)
-        for match in _summarise(*matches, length, np.diff(starts), index.num_tokens):
-            prompt, item, item_share, prompt_share, _ = match
-            if length < index.n and prompt_share < LEAST_PROMPT_SHARE:
-                continue
-            if same_numbers and numbers_of(prompts[prompt]) != index.numbers[item]:
-                continue
-            rank = (item_share >= 1, min(item_share, prompt_share), item_share)
-            if prompt not in best or rank > best[prompt][0]:
-                best[prompt] = (rank, length, match)
-    return _evidence_columns(prompts, best, index)
+    columns = {f"overlap_{name}": [""] * len(prompts) for name in EVIDENCE[:3]}
+    columns |= {f"overlap_{name}": [0.0] * len(prompts) for name in EVIDENCE[3:]}
+    for first, last in batches(prompts):
+        tokens = scan(prompts[first:last])
+        numbers = number_keys(tokens)
+        pairs = _find_pairs(tokens, numbers, index)
+        if same_numbers:
+            pairs = pairs.where(numbers[pairs.prompt] == index.numbers[pairs.item])
+        _write_evidence(columns, first, tokens, _best_pairs(pairs), index)
+    return columns
 
 
-def _match_ngrams(tokens: np.ndarray, starts: np.ndarray, length: int, gram_table: tuple) -> tuple:
-    """List all matches as parallel arrays (prompt, item, place in prompt, place in item)."""
-    hashes, prompt_of, positions = ngram_hashes(tokens, starts, length)
-    table_hashes, table_items, table_places = gram_table
-    first = np.searchsorted(table_hashes, hashes, side="left")
-    counts = np.searchsorted(table_hashes, hashes, side="right") - first
-    gram = np.repeat(np.arange(len(hashes)), counts)
-    entry = np.arange(len(gram)) - np.repeat(np.cumsum(counts) - counts, counts) + first[gram]
-    places = positions - starts[prompt_of]
-    return prompt_of[gram], table_items[entry], places[gram], table_places[entry]
+def _find_pairs(tokens: Tokens, numbers: np.ndarray, index: BenchmarkIndex) -> Pairs:
+    """Find all prompts and items that share an n-gram, or a short item as a whole."""
+    places, entries = index.table.find(ngram_hashes(tokens.values, index.n))
+    begins = sentence_begins(tokens)
+    tried = _places_for_short_items(tokens, numbers, begins, index)
+    found, short_entries = index.short_table.find(
+        _prefix_hashes(tokens.values, tried, index.n).ravel()
+    )
+    places = np.concatenate([places, tried[found % max(1, len(tried))]])
+    entries = np.concatenate([entries, short_entries])
+    lengths = np.minimum(index.counts[index.owners[entries]], index.n)
+    fits = places + lengths <= tokens.starts[text_of(tokens.starts, places) + 1]
+    pairs = _make_pairs(tokens, places[fits], entries[fits], index)
+    wrapped = (numbers[pairs.prompt] == index.numbers[pairs.item]) & begins[pairs.place]
+    wrapped &= pairs.length >= LEAST_SENTENCE
+    return pairs.where(
+        (pairs.length == index.n) | (pairs.prompt_share >= LEAST_PROMPT_SHARE) | wrapped
+    )
 
 
-def _summarise(prompt, item, prompt_place, item_place, length, prompt_tokens, item_tokens) -> list:
-    """Reduce matches to (prompt, item, item share, prompt share, first place) per pair."""
-    pair = prompt * np.int64(len(item_tokens)) + item
-    pairs, covered_prompt, first = _covered_tokens(pair, prompt_place, length)
-    _, covered_item, _ = _covered_tokens(pair, item_place, length)
-    prompts, items = pairs // len(item_tokens), pairs % len(item_tokens)
-    item_shares = covered_item / item_tokens[items]
-    prompt_shares = covered_prompt / prompt_tokens[prompts]
-    columns = (prompts, items, item_shares, prompt_shares, first)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+def _places_for_short_items(
+    tokens: Tokens, numbers: np.ndarray, begins: np.ndarray, index: BenchmarkIndex
+) -> np.ndarray:
+    """List the tokens at which an item shorter than n can begin so that it counts."""
+    shorter = index.counts < index.n
+    if not shorter.any():
+        return np.empty(0, dtype=np.int64)
+    small = tokens.counts < index.n / LEAST_PROMPT_SHARE
+    wrappers = np.isin(numbers, index.numbers[shorter])
+    counts = tokens.counts
+    return np.flatnonzero(np.repeat(small, counts) | (begins & np.repeat(wrappers, counts)))
 
 
-def _covered_tokens(pair: np.ndarray, place: np.ndarray, length: int) -> tuple:
-    """Count, per pair, the tokens under n-grams that start at `place`; overlaps count once.
+def _make_pairs(
+    tokens: Tokens, places: np.ndarray, entries: np.ndarray, index: BenchmarkIndex
+) -> Pairs:
+    """Join the matches (places in the prompts, entries in the items) of each pair."""
+    pair = text_of(tokens.starts, places) * len(index.items) + index.owners[entries]
+    pairs, first, number = np.unique(pair, return_index=True, return_inverse=True)
+    prompt, item = np.divmod(pairs, len(index.items))
+    length = np.minimum(index.counts[item], index.n)
+    item_share = _count_covered(number, entries, length) / index.counts[item]
+    prompt_share = _count_covered(number, places, length) / tokens.counts[prompt]
+    return Pairs(prompt, item, item_share, prompt_share, places[first], length)
 
-    Returns the distinct pairs in rising order, their counts and their first places.
+
+def _count_covered(pair: np.ndarray, place: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Count, per pair, the tokens under its n-grams at `place`; overlaps count once.
+
+    `length[p]` is the number of tokens of every n-gram of pair p.
     """
-    order = np.lexsort((place, pair))
-    pair, place = pair[order], place[order]
-    pairs, begins = np.unique(pair, return_index=True)
-    step = np.full(len(place), length)
-    if len(place) > 1:
-        same_pair = pair[1:] == pair[:-1]
-        step[:-1][same_pair] = np.minimum(np.diff(place)[same_pair], length)
-    return pairs, np.add.reduceat(step, begins) if len(begins) else step, place[begins]
+    if not len(pair):
+        return np.zeros(0)
+    size = int(place.max()) + int(length.max())  # n-grams of two pairs never overlap
+    keys = np.sort(pair * size + place)
+    lengths = length[keys // size]
+    step = np.minimum(np.diff(keys, append=keys[-1] + lengths[-1]), lengths)
+    return np.bincount(keys // size, weights=step)
 
 
-def _evidence_columns(prompts: list[str], best: dict, index: BenchmarkIndex) -> dict[str, list]:
-    """Write the evidence of every prompt; the matched n-gram is read back from its tokens."""
-    rows = []
-    for number, prompt in enumerate(prompts):
-        if number not in best:
-            rows.append(("", "", "", 0.0, 0.0))
-            continue
-        _, length, (_, item, item_share, prompt_share, place) = best[number]
-        ngram = " ".join(tokenize(prompt)[place : place + length])
-        rows.append((*index.items[item], ngram, item_share, prompt_share))
-    names = ("benchmark", "item", "ngram", "item_share", "prompt_share")
-    return {f"overlap_{name}": [row[i] for row in rows] for i, name in enumerate(names)}
+def _best_pairs(pairs: Pairs) -> Pairs:
+    """Keep one pair per prompt: a whole item first, then the larger shares, then the first item."""
+    least = np.minimum(pairs.item_share, pairs.prompt_share)
+    whole = pairs.item_share >= 1
+    order = np.lexsort((-pairs.item, pairs.item_share, least, whole, pairs.prompt))
+    last = np.diff(pairs.prompt[order], append=-1) != 0
+    return pairs.where(order[last])
+
+
+def _write_evidence(
+    columns: dict[str, list], first: int, tokens: Tokens, pairs: Pairs, index: BenchmarkIndex
+) -> None:
+    """Put the evidence of a batch whose first prompt is `first` into the columns."""
+    items = [index.items[item] for item in pairs.item.tolist()]
+    evidence = {
+        "benchmark": [benchmark for benchmark, _ in items],
+        "item": [item for _, item in items],
+        "ngram": tokens.spell(pairs.place, pairs.length),
+        "item_share": pairs.item_share.tolist(),
+        "prompt_share": pairs.prompt_share.tolist(),
+    }
+    for name, values in evidence.items():
+        column = columns[f"overlap_{name}"]
+        for prompt, value in zip(pairs.prompt.tolist(), values, strict=True):
+            column[first + prompt] = value
 
 
 def is_contaminated(
@@ -164,7 +251,7 @@ def is_contaminated(
     if rule == "any":
         return [item_share > 0 for item_share, _ in shares]
     return [
-        item_share >= coverage and prompt_share >= LEAST_PROMPT_SHARE
+        item_share >= 1 or (item_share >= coverage and prompt_share >= LEAST_PROMPT_SHARE)
         for item_share, prompt_share in shares
     ]
 

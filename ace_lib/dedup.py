@@ -5,122 +5,196 @@ statements that share almost all words but differ in a number are different prob
 near-duplicate must hold the same numbers too.
 """
 
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
 
-from ace_lib.text import encode, ngram_hashes, normalise, numbers_of, tokenize
+from ace_lib import AceError
+from ace_lib.text import normalise
+from ace_lib.tokens import (
+    batches,
+    inside,
+    mix,
+    ngram_hashes,
+    normalise_all,
+    number_keys,
+    scan,
+)
 
 SHINGLE = 3
 NUM_HASHES = 64
 BAND_SIZE = 2
 """32 bands of 2: a pair of similarity 0.4 becomes a candidate with probability 0.996. Candidates
 are then compared exactly, so a wrong candidate costs time, never a row."""
+MAX_PARTNERS = 64
+"""A row is paired with at most so many before it in one bucket: shared boilerplate fills buckets
+with thousands of rows, and true copies meet again in other bands."""
 
 
-def exact_clusters(prompts: list[str]) -> np.ndarray:
+def exact_clusters(prompts: Sequence[str]) -> np.ndarray:
     """Return for each prompt the index of the first prompt that is equal after normalisation."""
     first: dict[str, int] = {}
-    return np.array(
-        [first.setdefault(normalise(p), index) for index, p in enumerate(prompts)], dtype=np.int64
-    )
+    spelled = enumerate(normalise_all(prompts))
+    return np.array([first.setdefault(text, index) for index, text in spelled], dtype=np.int64)
 
 
 def minhash_signatures(
-    prompts: list[str], num_hashes: int = NUM_HASHES, shingle: int = SHINGLE, seed: int = 0
+    prompts: Sequence[str], num_hashes: int = NUM_HASHES, shingle: int = SHINGLE, seed: int = 0
 ) -> np.ndarray:
-    """Return MinHash signatures, uint64 of shape (num_prompts, num_hashes).
+    """Return MinHash signatures, uint32 of shape (num_prompts, num_hashes).
 
     Entry j of a signature is the smallest value of hash function j over the prompt's shingles
     (runs of `shingle` tokens; a shorter prompt is one shingle). Two signatures agree in an entry
     with probability equal to the Jaccard similarity of the shingle sets.
     """
-    padded = [p if len(tokenize(p)) >= shingle else p + " |" * shingle for p in prompts]
-    hashes, owners, _ = ngram_hashes(*encode(padded), shingle)
-    starts = np.searchsorted(owners, np.arange(len(prompts)))
     generator = np.random.default_rng(seed)
-    factors = generator.integers(0, 2**63, num_hashes, dtype=np.uint64) * 2 + 1  # odd: one to one
-    shifts = generator.integers(0, 2**63, num_hashes, dtype=np.uint64)
-    signatures = np.empty((len(prompts), num_hashes), dtype=np.uint64)
-    for j in range(num_hashes if len(prompts) else 0):
-        signatures[:, j] = np.minimum.reduceat(hashes * factors[j] + shifts[j], starts)
-    return signatures
+    factors = generator.integers(0, 2**31, num_hashes, dtype=np.uint32) * 2 + 1  # odd: one to one
+    shifts = generator.integers(0, 2**32, num_hashes, dtype=np.uint32)
+    signatures = np.empty((num_hashes, len(prompts)), dtype=np.uint32)
+    for first, last in batches(prompts):
+        hashes, starts = _shingles(prompts[first:last], shingle)
+        for j in range(num_hashes):
+            values = hashes * factors[j]
+            values += shifts[j]
+            signatures[j, first:last] = np.minimum.reduceat(values, starts)
+    return signatures.T
+
+
+def _shingles(prompts: Sequence[str], shingle: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hash all shingles of a batch to uint32; return them and where each prompt's begin."""
+    tokens = scan(prompts)
+    hashes = ngram_hashes(tokens.values, shingle)
+    hashes = hashes[inside(tokens.starts, np.arange(len(hashes)), shingle)]
+    counts = np.maximum(tokens.counts - shingle + 1, 0)
+    short = np.flatnonzero(counts == 0)  # signs make these one shingle long
+    padded = scan([prompts[i] + " |" * (shingle - int(tokens.counts[i])) for i in short])
+    single = ngram_hashes(padded.values, shingle)[padded.starts[:-1]]
+    hashes = np.insert(hashes, (np.cumsum(counts) - counts)[short], single)
+    counts = np.maximum(counts, 1)
+    return (mix(hashes) >> np.uint64(32)).astype(np.uint32), np.cumsum(counts) - counts
 
 
 def candidate_pairs(
-    prompts: list[str], signatures: np.ndarray, band_size: int = BAND_SIZE
-) -> set[tuple[int, int]]:
-    """Pair prompts with the same numbers that agree in all entries of at least one band."""
-    numbers = [numbers_of(prompt) for prompt in prompts]
-    pairs: set[tuple[int, int]] = set()
+    prompts: Sequence[str], signatures: np.ndarray, band_size: int = BAND_SIZE
+) -> np.ndarray:
+    """Pair prompts with the same numbers that agree in all entries of at least one band.
+
+    Returns int64 of shape (num_pairs, 2) in rising order, the smaller index first.
+    """
+    scanned = (scan(prompts[first:last]) for first, last in batches(prompts))
+    numbers = np.concatenate([np.empty(0, dtype=np.uint64), *map(number_keys, scanned)])
+    found = [np.empty(0, dtype=np.int64)]
     for start in range(0, signatures.shape[1], band_size):
-        buckets: dict[tuple, list[int]] = {}
-        band = np.ascontiguousarray(signatures[:, start : start + band_size])
-        for index, entries in enumerate(band):
-            bucket = buckets.setdefault((numbers[index], entries.tobytes()), [])
-            pairs.update((earlier, index) for earlier in bucket)
-            bucket.append(index)
-    return pairs
+        keys = numbers.copy()
+        for entries in signatures[:, start : start + band_size].T:
+            keys = mix(keys) ^ entries
+        left, right = _equal_pairs(keys)
+        found.append(left * len(prompts) + right)
+    pairs = np.unique(np.concatenate(found))
+    return np.stack(np.divmod(pairs, max(1, len(prompts))), axis=1)
 
 
-def similarity(left: str, right: str, shingle: int = SHINGLE) -> float:
+def _equal_pairs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pair the indices of equal keys, each with up to `MAX_PARTNERS` before it."""
+    order = np.argsort(keys, kind="stable")
+    places = np.arange(len(keys))
+    begins = np.searchsorted(keys[order], keys[order])
+    counts = np.minimum(places - begins, MAX_PARTNERS)
+    right = np.repeat(places, counts)
+    back = np.arange(len(right)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    return order[right - back], order[right]
+
+
+class Statement(NamedTuple):
+    """A normalised prompt, and the set of its shingles."""
+
+    spelled: str
+    num_tokens: int
+    shingles: frozenset[tuple[str, ...]]
+
+
+def read_statement(spelled: str) -> Statement:
+    """Take a normalised text apart."""
+    tokens = spelled.split()
+    shingles = zip(*(tokens[i:] for i in range(SHINGLE)), strict=False)
+    return Statement(f" {spelled} ", len(tokens), frozenset(shingles) or frozenset([tuple(tokens)]))
+
+
+def similarity(left: str, right: str) -> float:
     """Return how far two prompts are one text: 1.0 when one holds the other as a whole and is at
     most twice as long, else the Jaccard similarity of their shingle sets.
     """
-    a, b = sorted((tokenize(left), tokenize(right)), key=len)
-    if 2 * len(a) >= len(b) and f" {' '.join(a)} " in f" {' '.join(b)} ":
+    return compare(read_statement(normalise(left)), read_statement(normalise(right)))
+
+
+def compare(left: Statement, right: Statement) -> float:
+    """Return the `similarity` of two statements."""
+    short, long = sorted((left, right), key=lambda statement: statement.num_tokens)
+    if 2 * short.num_tokens >= long.num_tokens and short.spelled in long.spelled:
         return 1.0
-    shingles_a, shingles_b = (
-        {tuple(tokens[i : i + shingle]) for i in range(max(1, len(tokens) - shingle + 1))}
-        for tokens in (a, b)
-    )
-    return len(shingles_a & shingles_b) / len(shingles_a | shingles_b)
+    shared = len(left.shingles & right.shingles)
+    return shared / (len(left.shingles) + len(right.shingles) - shared)
 
 
-def near_clusters(prompts: list[str], least_similarity: float) -> np.ndarray:
+def near_clusters(prompts: Sequence[str], least_similarity: float) -> np.ndarray:
     """Return for each prompt the smallest index in its cluster of near-duplicates."""
-    parent = np.arange(len(prompts))
+    parent = np.arange(len(prompts)).tolist()
+    spelled = normalise_all(prompts)
+
+    @cache
+    def statement(index: int) -> Statement:
+        return read_statement(spelled[index])
 
     def root(index: int) -> int:
         while parent[index] != index:
             index = parent[index]
-        return int(index)
+        return index
 
-    for left, right in sorted(candidate_pairs(prompts, minhash_signatures(prompts))):
+    for left, right in candidate_pairs(prompts, minhash_signatures(prompts)).tolist():
         a, b = root(left), root(right)
-        if a != b and similarity(prompts[left], prompts[right]) >= least_similarity:
+        if a != b and compare(statement(left), statement(right)) >= least_similarity:
             parent[max(a, b)] = min(a, b)
     return np.array([root(index) for index in range(len(prompts))], dtype=np.int64)
 
 
 def find_duplicates(
-    prompts: list[str], answers: list[str], least_similarity: float = 0.9
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    least_similarity: float = 0.9,
+    verified: Sequence[bool] | None = None,
 ) -> dict[str, list]:
     """Find repeated prompts; columns in, columns out (the whole collection at once).
 
-    Of exact copies the first is kept, of near-duplicates the shortest: what a longer one adds is
-    packaging. Returns `duplicate_of` (index of the row that is kept, -1 for kept rows),
-    `duplicate_kind` ("", "exact" or "near") and `conflicting_answers` (True for all rows of a
-    cluster in which answers differ).
+    Of a cluster a row with a verified answer is kept, if there is one; then the shortest, because
+    what a longer near-duplicate adds is packaging; then the first.
+
+    Returns `duplicate_of` (index of the row that is kept, -1 for kept rows), `duplicate_kind` ("",
+    "exact" or "near") and `conflicting_answers` (True for all rows of a cluster in which answers
+    differ). Raises AceError when `least_similarity` is outside (0, 1].
     """
+    if not 0 < least_similarity <= 1:
+        raise AceError(f"the least similarity is {least_similarity}; it is a share in (0, 1]")
     exact = exact_clusters(prompts)
-    heads = np.flatnonzero(exact == np.arange(len(prompts)))
-    near = heads[near_clusters([prompts[head] for head in heads], least_similarity)]
-    keeper: dict[int, int] = {}
-    for head, cluster in zip(heads.tolist(), near.tolist(), strict=True):
-        best = keeper.setdefault(cluster, head)
-        if len(prompts[head]) < len(prompts[best]):
-            keeper[cluster] = head
-    cluster_of = dict(zip(heads.tolist(), near.tolist(), strict=True))
-    columns = {"duplicate_of": [], "duplicate_kind": []}
-    for index, head in enumerate(exact.tolist()):
-        kept = keeper[cluster_of[head]]
-        kind = "" if index == kept else "exact" if index != head else "near"
-        columns["duplicate_of"].append(kept if kind else -1)
-        columns["duplicate_kind"].append(kind)
-    clusters = [cluster_of[head] for head in exact.tolist()]
-    return columns | {"conflicting_answers": _conflicts(clusters, answers)}
+    heads, head_of = np.unique(exact, return_inverse=True)
+    near = heads[near_clusters([prompts[head] for head in heads], least_similarity)][head_of]
+    unverified = np.zeros(len(prompts)) if verified is None else ~np.array(verified, dtype=bool)
+    lengths = [len(text) for text in normalise_all(prompts)]
+    order = np.lexsort((lengths, unverified, near))  # stable: the first of equals stays first
+    clusters, best = np.unique(near[order], return_index=True)
+    kept = order[best][np.searchsorted(clusters, near)]
+    rows = np.arange(len(prompts))
+    removed = kept != rows
+    copies = (exact != rows) | (exact[kept] == exact)
+    return {
+        "duplicate_of": np.where(removed, kept, -1).tolist(),
+        "duplicate_kind": np.where(removed, np.where(copies, "exact", "near"), "").tolist(),
+        "conflicting_answers": _conflicts(near.tolist(), answers),
+    }
 
 
-def _conflicts(clusters: list[int], answers: list[str]) -> list[bool]:
+def _conflicts(clusters: Sequence[int], answers: Sequence[str]) -> list[bool]:
     """Tell for each row whether its cluster holds more than one answer."""
     answers_of: dict[int, set[str]] = {}
     for cluster, answer in zip(clusters, answers, strict=True):

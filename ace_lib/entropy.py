@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ace_lib import problems
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import render_prompt
 from ace_lib.runs import write_json
 
@@ -40,7 +41,7 @@ class EntropyJob:
     seed: int = 0
 
 
-def run_job(job: EntropyJob, progress: Callable[..., None]) -> None:
+def run_job(job: EntropyJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
     """Carry out an entropy job in this process."""
     rows = problems.read_jsonl(job.problems_file)
     results = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ace_lib import problems as problem_files
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import full_response, render_prompt
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class EvaluationJob:
     max_rows: int = 512
 
 
-def run_job(job: EvaluationJob, progress: Callable[..., None]) -> None:
+def run_job(
+    job: EvaluationJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS
+) -> None:
     """Carry out an evaluation job in this process."""
     evaluate(
         job.model,

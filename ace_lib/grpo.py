@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from ace_lib import sampling, shared_prompt
-from ace_lib.sampling import Batch
 
 # TRL warns that `rollout_func` may change in later releases; the lock holds the one we run with.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -27,11 +27,22 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 @dataclass
 class Rollout:
-    """One generation batch: what was sampled and how it was judged, prompt-major rows."""
+    """One generation batch and its verdicts, prompt-major rows of all processes.
+
+    Attributes:
+        problems: index of each row's problem.
+        rewards: None where there is no verdict.
+        lengths: tokens, the end of turn included.
+        truncated: the length limit came before an end of turn.
+        entropy: summed over all tokens, nats; exact with our sampler. vLLM gives only the
+            log-probability of each token, whose negative has the entropy as its mean.
+    """
 
     problems: list[int]
-    batch: Batch
     rewards: list[float | None]
+    lengths: list[int]
+    truncated: list[bool]
+    entropy: float
 
 
 class OnPolicyTrainer(GRPOTrainer):
@@ -39,7 +50,7 @@ class OnPolicyTrainer(GRPOTrainer):
 
     Args:
         score: (problem indices, completion texts) -> rewards, None where there is no verdict.
-        on_rollout: called with every generation batch after it was judged.
+        on_rollout: called in the first process with every generation batch after it was judged.
         share_prompts: use `shared_prompt` in place of TRL's padded rows.
         **kwargs: as GRPOTrainer; `reward_funcs` and `rollout_func` are set here. The data set has
             the columns `prompt` (rendered) and `problem` (index handed to `score`).
@@ -64,15 +75,16 @@ class OnPolicyTrainer(GRPOTrainer):
         """TRL's `rollout_func`: prompts come repeated `num_generations` times in a row."""
         distinct = prompts[:: self.num_generations]
         prompt_ids = self._tokenizer(distinct, add_special_tokens=False).input_ids
-        # Two seeds a step: one for each thread of the sampler.
-        seed = self.args.seed * sampling.SEED_STRIDE + 2 * self.state.global_step
+        # Two seeds a step and process: one for each thread of the sampler.
+        turn = self.state.global_step * self.accelerator.num_processes
+        turn += self.accelerator.process_index
         self._sampled = sampling.generate_batch(
             self.accelerator.unwrap_model(self.model),
             prompt_ids,
             self.num_generations,
             self.max_completion_length,
             self.temperature,
-            seed,
+            self.args.seed * sampling.SEED_STRIDE + 2 * turn,
             self.eos_token_ids,
         )
         repeated = [ids for ids in prompt_ids for _ in range(self.num_generations)]
@@ -88,12 +100,24 @@ class OnPolicyTrainer(GRPOTrainer):
         texts = [sampling.decode(self._tokenizer, ids, self.eos_token_ids)
                  for ids in completion_ids]  # fmt: skip
         rewards = self._score(problem, texts)
-        self._on_rollout(Rollout(problem, self._sampled, rewards))
+        lengths = [len(ids) for ids in completion_ids]
+        truncated = [ids[-1] not in self.eos_token_ids for ids in completion_ids]
+        self._judged = Rollout(problem, rewards, lengths, truncated, entropy=0.0)
         return rewards
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         output = super()._generate_and_score_completions(inputs)
-        return keep_rows_with_gradient(output, self.args.steps_per_generation)
+        if "sampling_per_token_logps" in output:
+            log_probs = output["sampling_per_token_logps"]  # 0 behind a row's end
+            self._judged.entropy = -float(log_probs.nan_to_num().sum())
+        else:
+            self._judged.entropy = float(self._sampled.entropies.sum())
+        rollout = join(gather_object([self._judged]))
+        if self.accelerator.is_main_process:
+            self._on_rollout(rollout)
+        # TRL gathers a number per row, so all processes keep as many rows as the one with most.
+        most = max(gather_object([int(has_gradient(output).sum())]))
+        return keep_rows_with_gradient(output, self.args.steps_per_generation, most)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -114,19 +138,38 @@ class OnPolicyTrainer(GRPOTrainer):
         return log_probs, entropies, None
 
 
-def keep_rows_with_gradient(output: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
-    """Drop rows with advantage 0 or an empty mask, then columns that hold padding only.
+def join(parts: list[Rollout]) -> Rollout:
+    """The rollouts of all processes as one."""
+    return Rollout(
+        [index for part in parts for index in part.problems],
+        [reward for part in parts for reward in part.rewards],
+        [length for part in parts for length in part.lengths],
+        [flag for part in parts for flag in part.truncated],
+        sum(part.entropy for part in parts),
+    )
+
+
+def has_gradient(output: dict[str, Tensor]) -> Tensor:
+    """Which rows of a generation batch add to the loss: advantage not 0, mask not empty."""
+    return (output["advantages"] != 0) & (output["completion_mask"].sum(1) > 0)
+
+
+def keep_rows_with_gradient(
+    output: dict[str, Tensor], multiple: int, num_wanted: int = 1
+) -> dict[str, Tensor]:
+    """Drop rows that add nothing to the loss, then columns that hold padding only.
 
     Args:
         output: what TRL computes for a generation batch; tensors of shape (rows, …) are cut.
         multiple: the number of rows left is a multiple of this and at least this (TRL splits
             the batch that often), filled up with dropped rows.
+        num_wanted: at least so many rows are left.
     """
     num_rows = len(output["advantages"])
-    useful = (output["advantages"] != 0) & (output["completion_mask"].sum(1) > 0)
+    useful = has_gradient(output)
     # A stable sort puts useful rows first and keeps their order.
     order = torch.argsort((~useful).int(), stable=True)
-    wanted = -(-max(int(useful.sum()), 1) // multiple) * multiple
+    wanted = -(-max(int(useful.sum()), num_wanted, 1) // multiple) * multiple
     rows = order[:wanted]
     kept = {
         key: value[rows] if value.dim() and len(value) == num_rows else value

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 
 from ace_lib import AceError
@@ -26,11 +27,13 @@ from ace_lib.entropy import EntropyJob
 from ace_lib.entropy import run_job as run_entropy
 from ace_lib.evaluate import EvaluationJob
 from ace_lib.evaluate import run_job as run_evaluation
+from ace_lib.profiles import Compute, load_profile
 from ace_lib.rl import GRPOJob
 from ace_lib.rl import train as train_grpo
 from ace_lib.runs import Run, write_json
 from ace_lib.sft import SFTJob
 from ace_lib.sft import train as train_sft
+from ace_lib.training import is_main
 
 Job = SFTJob | GRPOJob | EvaluationJob | EntropyJob
 RUNNERS: dict[type, Callable] = {
@@ -50,6 +53,7 @@ SHOWN = ("reward", "loss", "pass_rate", "entropy", "mean_length", "truncated")
 SECONDS_BETWEEN_LINES = 3.0
 LOG_LINES_IN_ERROR = 15
 FINISHED = {"finished": True}
+MODULE = "ace_lib.launch"
 
 
 class ChildFailed(AceError):
@@ -59,15 +63,16 @@ class ChildFailed(AceError):
 def prepare(run: Run) -> None:
     """Start the child, which imports what training needs while the notebook does other things."""
     if not _child_of_notebook:
-        _child_of_notebook.append(_Child(run.path("child.log")))
+        _child_of_notebook.append(_Child(run.path("child.log"), [sys.executable, "-m", MODULE]))
 
 
 def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
-    """Carry out jobs one after the other in the child process, with live progress.
+    """Carry out jobs one after the other in child processes, with live progress.
 
     Args:
         jobs: what to do, in order; a later job may start from an earlier one's model.
-        run: the run of this notebook; `jobs.json` and `child.log` go to its folder.
+        run: the run of this notebook; `jobs.json` and `child.log` go to its folder, and its
+            profile says how many processes train.
         show: print progress.
 
     Raises:
@@ -76,10 +81,23 @@ def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
     waiting = [job for job in jobs if not is_done(job)]
     if show and len(waiting) < len(jobs):
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs were done before")
-    if not waiting:
-        return
+    compute = load_profile(run.settings.profile).compute
     jobs_file = run.path("jobs.json")
-    write_json(jobs_file, [{"kind": type(job).__name__, **asdict(job)} for job in waiting])
+    for spread, part in groupby(waiting, lambda job: is_spread(job, compute)):
+        entries = [{"kind": type(job).__name__, **asdict(job)} for job in part]
+        write_json(jobs_file, {"compute": asdict(compute), "jobs": entries})
+        if spread:
+            _run_spread(jobs_file, run, compute, show)
+        else:
+            _run_in_child(jobs_file, run, show)
+
+
+def is_spread(job: Job, compute: Compute) -> bool:
+    """Whether a job takes several processes: training does, sampling shards its engines itself."""
+    return compute.num_processes > 1 and isinstance(job, SFTJob | GRPOJob)
+
+
+def _run_in_child(jobs_file: Path, run: Run, show: bool) -> None:
     prepare(run)
     finished = False
     try:
@@ -93,15 +111,53 @@ def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
         raise ChildFailed(failed.explain())
 
 
-class _Child:
-    """The child process, from the notebook's side."""
+def _run_spread(jobs_file: Path, run: Run, compute: Compute, show: bool) -> None:
+    # The sampling child gives its memory back first.
+    while _child_of_notebook:
+        _child_of_notebook.pop().kill()
+    child = _Child(run.path("child.log"), spread_command(compute))
+    finished = False
+    try:
+        finished = child.run(jobs_file, show)
+    finally:
+        child.kill()
+    if not finished:
+        raise ChildFailed(child.explain())
 
-    def __init__(self, log_file: Path) -> None:
+
+def spread_command(compute: Compute) -> list[str]:
+    """Command that starts one process per GPU; nothing listens beyond what the nodes need.
+
+    On one machine the processes meet on the loopback address, at a free port. With Slurm `srun`
+    starts one torchrun per node of the allocation, and they meet at its first node.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run",
+                f"--nproc_per_node={compute.gpus_per_node}"]  # fmt: skip
+    if compute.launcher == "torchrun":
+        return [*torchrun, "--standalone", "--local_addr=127.0.0.1", "-m", MODULE]
+    if "SLURM_JOB_ID" not in os.environ:
+        raise ChildFailed(
+            "launcher: slurm needs an allocation: `make submit PROFILE=…` makes one for every "
+            "run, or start the notebook inside `salloc`"
+        )
+    nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
+    first = subprocess.run(nodes, capture_output=True, text=True, check=True).stdout.split()[0]
+    # Two jobs that share a node must not meet.
+    port = 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000
+    srun = ["srun", f"--nodes={compute.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    meeting = [f"--nnodes={compute.nodes}", f"--rdzv_id={os.environ['SLURM_JOB_ID']}",
+               "--rdzv_backend=c10d", f"--rdzv_endpoint={first}:{port}"]  # fmt: skip
+    return [*srun, *torchrun, *meeting, "-m", MODULE]
+
+
+class _Child:
+    """A child process and those that it starts, from the notebook's side."""
+
+    def __init__(self, log_file: Path, command: list[str]) -> None:
         self.log_file = log_file
         with log_file.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ace_lib.launch"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env=os.environ | CHILD_ENVIRONMENT, start_new_session=True,
             )  # fmt: skip
 
@@ -190,15 +246,19 @@ def format_event(event: dict) -> str:
 
 def run_jobs(jobs_file: Path, report: Callable[[dict], None]) -> None:
     """Carry out the jobs of a file in this process (the child's)."""
-    for entry in json.loads(jobs_file.read_text()):
+    work = json.loads(jobs_file.read_text())
+    compute = Compute(**work["compute"])
+    for entry in work["jobs"]:
         kind = KINDS[entry.pop("kind")]
         job = kind(**entry)
         if is_done(job):
             continue
         done_file = Path(job.output) / "DONE"
-        done_file.unlink(missing_ok=True)
-        RUNNERS[kind](job, _reporter(job.name, report))
-        write_json(done_file, asdict(job))
+        if is_main():
+            done_file.unlink(missing_ok=True)
+        RUNNERS[kind](job, _reporter(job.name, report), compute)
+        if is_main():
+            write_json(done_file, asdict(job))
 
 
 def _reporter(name: str, report: Callable[[dict], None]) -> Callable[..., None]:
@@ -231,24 +291,40 @@ def _read_orders(orders: "queue.Queue[str]") -> None:
 
 
 def main() -> None:
-    """Entry point of the child."""
+    """Entry point of a child: alone, or one of several that torchrun started."""
     orders: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_orders, args=[orders], daemon=True).start()
+    if is_main():
+        threading.Thread(target=_read_orders, args=[orders], daemon=True).start()
     # Only events go to the parent: what libraries print belongs in the log.
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
     def report(event: dict) -> None:
-        events.write(json.dumps(event) + "\n")
-        events.flush()
+        if is_main():
+            events.write(json.dumps(event) + "\n")
+            events.flush()
 
     # The slow imports, made while the notebook may be doing something else.
     import trl.trainer.grpo_trainer
     import trl.trainer.sft_trainer  # noqa: F401
 
+    if "RANK" in os.environ:
+        run_jobs(Path(_broadcast(orders)), report)
+        report(FINISHED)
+        return
     while True:
         run_jobs(Path(orders.get()), report)
         report(FINISHED)
+
+
+def _broadcast(orders: "queue.Queue[str]") -> str:
+    """The order of the first process, in all of them: only it is connected to the notebook."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    return broadcast_object_list([orders.get() if is_main() else None])[0]
 
 
 if __name__ == "__main__":

@@ -3,32 +3,42 @@
 A region is ("region", [(low, low is in, high, high is in), …]).
 """
 
-from ace_lib.math_parse import Node
+from ace_lib.math_operands import Node
+from ace_lib.math_same import letters_of
 from ace_lib.math_tokens import Unparsed
-from ace_lib.math_value import Evaluator, letters_of, mp, to_mp
+from ace_lib.math_value import Evaluator, mp, to_mp
 
-ORDER = ("<", "<=", ">", ">=")
-_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+ORDER = ("<", "<=", ">", ">=", "!=")
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
 def inequality(operators: list[str], sides: list[Node]) -> Node:
-    """x < 3, 1 <= x < 4 as a region of the line; others stay as they are."""
-    if len(sides) == 2 and not letters_of(sides[0]) and letters_of(sides[1]):
+    """x < 3, 1 <= x < 4, |x| > 2, x != 0 as a named region of the line; others as statements."""
+    if len(sides) == 2 and not letters_of(sides[0]):
         operators, sides = [_FLIPPED[operators[0]]], sides[::-1]
-    absolute = sides[0][:2] == ("fn", "abs") and sides[0][2][0] == "sym"
-    if len(sides) == 2 and absolute and operators[0][0] == "<":  # |x| < 3
-        operators, sides = operators * 2, [("neg", sides[1]), sides[0][2], sides[1]]
-    if len(sides) == 2 and sides[0][0] == "sym" and not letters_of(sides[1]):
-        bound, closed = constant(sides[1]), "=" in operators[0]
-        if operators[0][0] == "<":
-            return ("region", [(-mp().inf, False, bound, closed)])
-        return ("region", [(bound, closed, mp().inf, False)])
-    if len(sides) == 3 and sides[1][0] == "sym" and operators[0][0] == operators[1][0]:
-        if operators[0][0] == ">":
-            operators, sides = [_FLIPPED[o] for o in operators[::-1]], sides[::-1]
-        low, high = constant(sides[0]), constant(sides[2])
-        return ("region", [(low, "=" in operators[0], high, "=" in operators[1])])
+    if len(sides) == 2 and not letters_of(sides[1]):
+        operator, left, bound = operators[0], sides[0], constant(sides[1])
+        if left[0] == "sym":
+            return ("named", ("region", _ray(operator, bound)), left[1], left)
+        if left[:2] == ("fn", "abs") and left[2][0] == "sym" and operator != "!=":
+            far = merge(_ray(_FLIPPED[operator], -bound) + _ray(operator, bound))
+            near = intersect(_ray(_FLIPPED[operator], -bound), _ray(operator, bound))
+            region = near if operator[0] == "<" else far
+            return ("named", ("region", region), left[2][1], left[2])
+    if len(sides) == 3 and sides[1][0] == "sym" and operators[0][0] == operators[1][0] != "!":
+        parts = (
+            _ray(_FLIPPED[operators[0]], constant(sides[0])),
+            _ray(operators[1], constant(sides[2])),
+        )
+        return ("named", ("region", intersect(*parts)), sides[1][1], sides[1])
     return ("statement", tuple(operators), sides)
+
+
+def _ray(operator: str, bound: object) -> list[tuple]:
+    """The numbers x with x `operator` bound."""
+    closed = operator in ("<=", ">=")
+    below, above = (-mp().inf, False, bound, closed), (bound, closed, mp().inf, False)
+    return {"<": [below], ">": [above], "!": [below, above]}[operator[0]]
 
 
 def constant(node: Node) -> object:
@@ -37,20 +47,15 @@ def constant(node: Node) -> object:
 
 
 def set_operation(kind: str, left: Node, right: Node) -> Node:
-    """The union of two sets of numbers, or one without some points of the other.
+    """The union, intersection or difference of two sets of numbers.
 
     Raises:
-        Unparsed: another operation, or no sets of numbers.
+        Unparsed: no sets of numbers.
     """
-    parts = [intervals(left), intervals(right)]
+    first, second = intervals(left), intervals(right)
     if kind == "union":
-        return ("region", merge(parts[0] + parts[1]))
-    if kind == "minus_set" and all(a == b for a, _, b, _ in parts[1]):
-        region = parts[0]
-        for point, *_ in parts[1]:
-            region = [piece for part in region for piece in _without(part, point)]
-        return ("region", region)
-    raise Unparsed("this set operation")
+        return ("region", merge(first + second))
+    return ("region", intersect(first, _complement(second) if kind == "minus_set" else second))
 
 
 def intervals(node: Node) -> list[tuple]:
@@ -61,16 +66,36 @@ def intervals(node: Node) -> list[tuple]:
         low, high = map(constant, node[3])
         return [(low, node[1] == "[", high, node[2] == "]")]
     if node[0] == "set":
-        return [(value, True, value, True) for value in map(constant, node[1])]
+        return [part for item in node[1] for part in _member(item)]
     raise Unparsed("not a set of numbers")
 
 
-def _without(part: tuple, point: object) -> list[tuple]:
-    low, low_closed, high, high_closed = part
-    if not low <= point <= high:
-        return [part]
-    pieces = [(low, low_closed and point != low, point, False)] if low < point else []
-    return pieces + ([(point, False, high, high_closed and point != high)] if point < high else [])
+def _member(item: Node) -> list[tuple]:
+    """A point of the line, or one of several intervals in a list."""
+    if item[0] == "bracket":
+        return intervals(item)
+    return [(constant(item), True, constant(item), True)]
+
+
+def intersect(first: list[tuple], second: list[tuple]) -> list[tuple]:
+    """What two lists of intervals have in common."""
+    common = []
+    for a in first:
+        for b in second:
+            low, low_open = max((a[0], not a[1]), (b[0], not b[1]))
+            high, high_closed = min((a[2], a[3]), (b[2], b[3]))
+            if low < high or (low == high and high_closed and not low_open):
+                common.append((low, not low_open, high, high_closed))
+    return merge(common)
+
+
+def _complement(parts: list[tuple]) -> list[tuple]:
+    rest, low, closed = [], -mp().inf, False
+    for part in merge(parts):
+        if low < part[0] or (closed and not part[1] and low == part[0]):
+            rest.append((low, closed, part[0], not part[1]))
+        low, closed = part[2], not part[3]
+    return rest + ([(low, closed, mp().inf, False)] if low < mp().inf else [])
 
 
 def merge(parts: list[tuple]) -> list[tuple]:

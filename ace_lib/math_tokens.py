@@ -1,47 +1,28 @@
 r"""From the LaTeX (or plain text) of an answer to tokens, for `ace_lib.math_parse`.
 
 Only spelling is decided here: layout commands vanish, synonyms become one token, words are told
-from products of letters, digit groups are joined.
+from products of letters.
 """
 
 import re
 from dataclasses import dataclass
 
-MAX_CHARS = 2_000
-
-
-class Unparsed(ValueError):
-    """The text is not an answer this parser knows. `latex` is True for unknown LaTeX commands."""
-
-    def __init__(self, reason: str, latex: bool = False) -> None:
-        super().__init__(reason)
-        self.latex = latex
+from ace_lib.math_spelling import Unparsed, respell
 
 
 @dataclass
 class Token:
-    """`kind` is num, sym, fn, cmd, op, text or end; `spaced`: white space stands before it."""
+    """`kind` is num, sym, fn, cmd, op, text or end."""
 
     kind: str
     value: str
-    spaced: bool = False
 
 
-_UNICODE = {
-    "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
-    "∗": "*", "π": r"\pi ", "√": r"\wholesqrt ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
-    "≠": r"\ne ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "°": r"^\circ ",
-    "±": r"\pm ", "²": "^2 ", "³": "^3 ", "½": r"\frac12 ", "¼": r"\frac14 ", "¾": r"\frac34 ",
-    "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "∅": r"\emptyset ",
-    "∠": r"\angle ", "△": r"\triangle ", "€": r"\euro ", "£": r"\pounds ", "ℝ": r"\mathbb{R}",
-    "’": "'", "′": "'", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ",
-    "ℤ": r"\mathbb{Z}",
-}  # fmt: skip
 _SKIPPED = set(
     r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \displaystyle "
     r"\textstyle \scriptstyle \limits \! \, \; \: \> \quad \qquad \( \) \[ \] \rm \bf \it \sf "
     r"\boxed \fbox \mathstrut \strut \nobreak \allowbreak \nolimits \middle \enspace \thinspace "
-    r"\hfill".split()
+    r"\hfill \ensuremath \large \Large \small".split()
 )
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom",
@@ -50,9 +31,10 @@ _SYNONYMS = {
     r"\cdot": "*", r"\times": "*", r"\ast": "*", r"\div": "/", r"\lbrace": r"\{",
     r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\vert": "|", r"\lvert": "|",
     r"\rvert": "|", r"\mid": "|", r"\varnothing": r"\emptyset", r"\bar": r"\overline", r"\%": "%",
-    r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": ",", r"\lor": ",",
-    r"\wedge": ",", r"\vee": ",", r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
-    r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
+    r"\colon": ":", r"\simeq": r"\approx", r"\cong": r"\approx", r"\land": "and", r"\lor": "or",
+    r"\wedge": "and", r"\vee": "or", r"\sim": r"\approx",
+    r"\Longrightarrow": r"\Rightarrow", r"\implies": r"\Rightarrow",
+    r"\rightarrow": r"\to", r"\asin": r"\arcsin", r"\acos": r"\arccos", r"\atan": r"\arctan",
     r"\degree": r"\circ", r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan",
     r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\backslash": r"\setminus",
     r"\smallsetminus": r"\setminus", r"\lg": r"\log_10",
@@ -63,17 +45,10 @@ _WORD_COMMANDS = set(
 )
 FUNCTIONS = set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log "
-    "exp lcm gcd max min sgn sqrt det".split()
+    "exp lcm gcd max min sgn sqrt det cis".split()
 )
 _PLAIN_SYMBOLS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "infty": r"\infty",
                   "theta": r"\theta", "oo": r"\infty"}  # fmt: skip
-_COMMANDS = set(
-    r"\frac \sqrt \wholesqrt \binom \choose \circ \infty \pm \mp \cup \cap \setminus \in \approx "
-    r"\overline \dot \ddot \vec \hat \overrightarrow \overleftrightarrow \widehat \triangle \angle "
-    r"\emptyset \begin \end \Rightarrow \to \langle \rangle \lfloor \rfloor \lceil \rceil \{ \} "
-    r"\equiv \pmod \bmod \mod \ldots \dots \cdots \prime \perp \parallel \odot \euro \pounds "
-    r"\underline \overset \tilde \wholelog".split()
-)
 _GREEK = set(
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \rho "
     r"\sigma \tau \upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi "
@@ -85,7 +60,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
-_CONNECTIVES = {"or", "and", "or else"}
+_CONNECTIVES = {"or": ("op", "or"), "and": ("op", "and"), "mod": ("cmd", r"\mod")}
 
 
 def tokenize(text: str) -> list[Token]:
@@ -94,15 +69,10 @@ def tokenize(text: str) -> list[Token]:
     Raises:
         Unparsed: too long, or a LaTeX command that is not known here.
     """
-    if len(text) > MAX_CHARS:
-        raise Unparsed(f"longer than {MAX_CHARS} characters")
-    for character, spelling in _UNICODE.items():
-        text = text.replace(character, spelling)
-    text = text.replace("\\$", "\\dollar ")
-    if text.count("$") == 1:
-        text = text.replace("$", "\\dollar ")
-    text = text.replace("$", " ").replace("{,}", "\\group ").strip()
-    return _join_digit_groups([*_scan(text), Token("end", "")])
+    tokens = _scan(respell(text))
+    while len(tokens) > 1 and tokens[-1].kind == "op" and tokens[-1].value in (".", ",", ";"):
+        tokens.pop()
+    return [*tokens, Token("end", "")]
 
 
 def _scan(text: str) -> list[Token]:
@@ -125,8 +95,7 @@ def _scan(text: str) -> list[Token]:
             new = [Token("op", r"\\")]
         else:
             new = [Token("num" if kind == "num" else "op", "^" if value == "**" else value)]
-        if new:
-            new[0].spaced, spaced = spaced, False
+        spaced = spaced and not new
         tokens += new
     return tokens
 
@@ -149,11 +118,7 @@ def _command(name: str, text: str, position: int) -> tuple[int, list[Token]]:
         return position, [Token("fn", name[1:])]
     if name in _GREEK:
         return position, [Token("sym", name)]
-    if name in _COMMANDS or name in (r"\dollar", r"\group"):
-        return position, [Token("cmd", name)]
-    if not name.startswith("\\"):
-        return position, [Token("op", name)]
-    raise Unparsed(f"unknown command {name}", latex=True)
+    return position, [Token("cmd" if name.startswith("\\") else "op", name)]
 
 
 def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
@@ -170,77 +135,37 @@ def _worded(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     words = _SYNONYMS.get(f"\\{words}", words).lstrip("\\") if name == r"\operatorname" else words
     if words in FUNCTIONS and (not name.startswith(r"\text") or words in ("lcm", "gcd")):
         return position, [Token("fn", words)]
-    if words.lower().strip(" ,;") in _CONNECTIVES:
-        return position, [Token("op", ",")]
+    if words in _PLAIN_SYMBOLS:
+        return position, [Token("sym", _PLAIN_SYMBOLS[words])]
+    if connective := _CONNECTIVES.get(words.lower().strip(" ,;")):
+        return position, [Token(*connective)]
     if not is_text and (len(words) == 1 or not words.isalpha()):
         return position, _scan(words)
     if re.fullmatch(r"[\d.,/\s%+()-]*", words):
         return position, _scan(words)
-    return position, [Token("text", words, words != group.group(1))]
+    return position, [Token("text", words)]
 
 
 def _word(word: str, previous: Token | None, spaced: bool, last: bool) -> list[Token]:
     """A run of plain letters: connective, function, constant, unit or words, else a product."""
     lower = word.lower()
     if lower in _CONNECTIVES:
-        return [Token("op", ",")]
+        return [Token(*_CONNECTIVES[lower])]
     if lower in FUNCTIONS:
         return [Token("fn", lower)] if lower != "sqrt" else [Token("cmd", r"\wholesqrt")]
     if word in _PLAIN_SYMBOLS:
         return [Token("sym", _PLAIN_SYMBOLS[word])]
     after_number = previous is not None and previous.kind == "num"
-    if after_number and spaced and last and word in ("m", "s", "g", "L", "h", "N", "J"):
-        return [Token("text", word)]
     if len(word) == 1:
         return [Token("sym", word)]
-    if lower in PLAIN_UNITS and after_number:
-        return [Token("text", word)]
-    if len(word) > 4 or lower in _WORDS:
+    counted = after_number and spaced and last and len(word) == 4  # "12 ways"
+    if len(word) > 4 or lower in _WORDS or counted:
         return [Token("text", word)]
     return [Token("sym", letter) for letter in word]
 
 
-# Short words that are no products of letters, and units people write without \text.
+# Short words that are no products of letters.
 _WORDS = set(
-    "no yes none true odd even not the is of to for all any real east west fair base mod men from "
+    "no yes none true odd even not the is of to for all any real east west fair base men from "
     "left noon zero one two six ten four five nine dne both undef".split()
 )
-PLAIN_UNITS = set(
-    "cm mm km kg mg ml in ft yd mi lb oz hr hrs min mins sec secs mph kph rad deg cents usd day "
-    "days week year hour mile feet inch foot am pm units unit".split()
-)
-
-
-def _join_digit_groups(tokens: list[Token]) -> list[Token]:
-    r"""1,000 and 10\,000 and 10{,}000 are one number (1,000 not inside brackets)."""
-    joined: list[Token] = []
-    depth = 0
-    for token in tokens:
-        depth += (token.value in ("(", "[", r"\{", r"\langle")) - (
-            token.value in (")", "]", r"\}", r"\rangle")
-        )
-        number = _number_before(joined, token, depth)
-        if number is None:
-            joined.append(token)
-        else:
-            del joined[number + 1 :]
-            first = joined[number]
-            joined[number] = Token("num", first.value + token.value, first.spaced)
-    while len(joined) > 1 and joined[-2].kind == "op" and joined[-2].value in (".", ",", ";"):
-        del joined[-2]
-    return [token for token in joined if token.value != r"\group"]
-
-
-def _number_before(joined: list[Token], token: Token, depth: int) -> int | None:
-    """Index of the number that `token`, three digits, goes on; None when it starts anew."""
-    if token.kind != "num" or not joined or not re.fullmatch(r"\d{3}(\.\d+)?", token.value):
-        return None
-    separator = joined[-1]
-    comma = separator.value == "," and not (separator.spaced or token.spaced or depth)
-    if comma or separator.value == r"\group":
-        index = len(joined) - 2
-    else:
-        index = len(joined) - 1 if token.spaced else -1
-    if index < 0 or joined[index].kind != "num":
-        return None
-    return index if re.fullmatch(r"[1-9]\d{0,2}(\d{3})*", joined[index].value) else None

@@ -43,13 +43,14 @@ def is_unit(words: list[str]) -> bool:
 def unit_name(words: list[str]) -> str:
     """One spelling for a unit in words: ["square", "centimeters"] and ["cm", "^2"] are "cm^2"."""
     text = " ".join(words).replace("²", "^2").replace("³", "^3").replace("~", " ").strip(" .,")
+    text = text.replace("^\\circ", "°")
     text = re.sub(r"\\[,; ]", " ", text).replace(".", "")
-    text = re.sub(r"\b(square|sq\.?) +([^\s/]+)", r"\2^2", text, flags=re.IGNORECASE)
-    text = re.sub(r"\b(cubic|cu\.?) +([^\s/]+)", r"\2^3", text, flags=re.IGNORECASE)
-    text = re.sub(r"([^\s/]+) +squared\b", r"\1^2", text)
-    text = re.sub(r"([^\s/]+) +cubed\b", r"\1^3", text)
+    for before, after, order in (("square|sq", "squared", 2), ("cubic|cu", "cubed", 3)):
+        text = re.sub(rf"\b(?:{before}) +([^\s/]+)", rf"\1^{order}", text, flags=re.IGNORECASE)
+        text = re.sub(rf"([^\s/]+) +{after}\b", rf"\1^{order}", text)
     text = re.sub(r"\s*(/|\bper\b)\s*", "/", text)
     text = re.sub(r"\s*\^\s*\{?(-?\d)\}?", r"^\1", text)
+    text = re.sub(r"\s+([A-Za-z]+)\^-(\d)", r"/\1^\2", text).replace("^1", "")  # m s^{-1}
     return re.sub(r"[A-Za-z°$€%\\]+", lambda word: _one_name(word.group()), text)
 
 

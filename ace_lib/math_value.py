@@ -1,51 +1,37 @@
-"""The value of an expression: an exact fraction where it is one, else 60 digits.
+r"""The value of an expression: an exact fraction where it is one, else 150 digits.
 
 Every operation is bounded: numbers that would grow too large raise `TooLarge` before they are
 computed, so a tower of powers costs nothing.
 """
 
 import math
+import operator
+from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
-from ace_lib.math_parse import Node
-from ace_lib.math_tokens import Unparsed
+from ace_lib.math_operands import Node
+from ace_lib.math_spelling import Unparsed
 
 MAX_BITS = 100_000  # of an exact whole number; fractions get a tenth
-DIGITS = 60
-_RELATIVE, _ABSOLUTE = "1e-35", "1e-40"
+DIGITS = 150
 Number = object  # Fraction, or mpmath's mpf or mpc
-
-# Where expressions with letters are compared: small, then large (floors differ there), then mixed
-# signs (there a root may be not real: such a point says nothing).
-_POINTS = (
-    [Fraction(n, d) for n, d in ((17, 7), (29, 11), (13, 9), (41, 15), (23, 6), (31, 14))],
-    [Fraction(n, d) for n, d in ((547, 11), (419, 8), (373, 10), (911, 17), (643, 18), (751, 12))],
-    [Fraction(n, d) for n, d in ((-9, 7), (21, 16), (-33, 14), (-3, 11), (27, 5), (-8, 19))],
-)
-_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(6)] for k in range(1, 41))
-_FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec",
-    "arccsc", "sinh", "cosh", "tanh", "coth", "exp",
-}  # fmt: skip
-_MPMATH_NAMES = {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")}
+_ELEMENTARY = {name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth exp".split()}
+_ELEMENTARY |= {f"arc{name}": f"a{name}" for name in "sin cos tan cot sec csc".split()}
+_ELEMENTARY["cis"] = "expj"
 
 
 class TooLarge(ArithmeticError):
     """The value needs more digits than any answer has."""
 
 
-_mp = None
-
-
+@cache
 def mp() -> object:
     """mpmath's context, loaded when the first number that is not a fraction appears."""
-    global _mp
-    if _mp is None:
-        from mpmath import mp as context
+    from mpmath import mp as context
 
-        context.dps = DIGITS
-        _mp = context
-    return _mp
+    context.dps = DIGITS
+    return context
 
 
 class Evaluator:
@@ -61,10 +47,17 @@ class Evaluator:
         Raises:
             TooLarge, ZeroDivisionError, Unparsed: it has none that can be computed.
         """
-        method = getattr(self, f"_{node[0]}", None)
-        if method is None:
-            raise Unparsed(f"{node[0]} is not a number")
-        return self._bounded(method(*node[1:]))
+        kind, *parts = node
+        if kind in ("num", "repeat"):
+            return self._bounded(parts[0])
+        if kind == "sym":
+            return self._symbol(parts[0])
+        if kind == "fn":
+            return self._bounded(self._function(parts[0], [*map(self.value, parts[1:])]))
+        parts = parts[0] if kind == "ratio" else parts
+        if kind not in _OPERATIONS or len(parts) > 2:
+            raise Unparsed(f"{kind} is not a number")
+        return self._bounded(_OPERATIONS[kind](*map(self.value, parts)))
 
     def _bounded(self, value: Number) -> Number:
         if isinstance(value, Fraction):
@@ -74,92 +67,45 @@ class Evaluator:
                 raise TooLarge
         return value
 
-    def _num(self, value: Fraction) -> Number:
-        return value
-
-    _repeat = _num
-
-    def _group(self, inner: Node) -> Number:
-        return self.value(inner)
-
-    def _sym(self, name: str) -> Number:
+    def _symbol(self, name: str) -> Number:
         if name in self.letters:
             return self.letters[name]
         constant = {"\\pi": "pi", "e": "e", "i": "j", "\\infty": "inf"}[name]
         return getattr(mp(), constant) * 1
 
-    def _neg(self, inner: Node) -> Number:
-        return -self.value(inner)
-
-    def _add(self, left: Node, right: Node) -> Number:
-        return self._apply(lambda a, b: a + b, left, right)
-
-    def _mul(self, left: Node, right: Node) -> Number:
-        return self._apply(lambda a, b: a * b, left, right)
-
-    def _div(self, left: Node, right: Node) -> Number:
-        return self._apply(lambda a, b: a / b, left, right)
-
-    def _ratio(self, parts: list[Node]) -> Number:
-        if len(parts) != 2:
-            raise Unparsed("a ratio of more than two parts is not a number")
-        return self._div(*parts)
-
-    def _apply(self, operation: object, left: Node, right: Node) -> Number:
-        a, b = self.value(left), self.value(right)
-        if isinstance(a, Fraction) and isinstance(b, Fraction):
-            return operation(a, b)
-        return operation(to_mp(a), to_mp(b))
-
-    def _percent(self, inner: Node) -> Number:
-        value = self.value(inner)
-        return value / 100
-
-    def _deg(self, inner: Node) -> Number:
-        return to_mp(self.value(inner)) * mp().pi / 180
-
-    def _pow(self, base: Node, exponent: Node) -> Number:
-        return power(self.value(base), self.value(exponent))
-
-    def _root(self, radicand: Node, index: Node) -> Number:
-        value, order = self.value(radicand), self.value(index)
-        if order == 0:
-            raise ZeroDivisionError
-        odd = isinstance(order, Fraction) and order.denominator == 1 and order.numerator % 2
-        if odd and isinstance(value, Fraction) and value < 0:
-            return -power(-value, 1 / order)
-        return power(value, 1 / order)
-
-    def _log(self, base: Node, argument: Node) -> Number:
-        below = logarithm(self.value(base))
-        return to_mp(logarithm(self.value(argument))) / below
-
-    def _fn(self, name: str, *arguments: Node) -> Number:
-        values = [self.value(argument) for argument in arguments]
-        if name == "factorial":
-            return factorial(values[0])
-        if name == "binom":
-            return binomial(*values)
-        if name == "abs":
-            return abs(values[0])
-        if name in ("floor", "ceil"):
-            return rounded(values[0], name)
-        if name in ("ln", "log", "log10"):
+    def _function(self, name: str, values: list[Number]) -> Number:
+        if name in ("log", "log10", "ln"):
             natural = name == "ln" or (name == "log" and self.log_base == "e")
-            scale = 1 if natural else mp().ln(10)
-            return to_mp(logarithm(values[0])) / scale
+            return logarithm(mp().e if natural else Fraction(10), values[0])
         if name in ("gcd", "lcm", "max", "min"):
             return of_many(name, values)
-        if name in _FUNCTIONS and len(values) == 1:
+        if name in _ELEMENTARY and len(values) == 1:
             return elementary(name, values[0])
-        raise Unparsed(f"function {name}")
+        if name not in _FUNCTIONS:
+            raise Unparsed(f"function {name}")
+        return _FUNCTIONS[name](*values)
 
 
 def to_mp(value: Number) -> Number:
-    """A Fraction as a 60-digit number; others unchanged."""
+    """A Fraction as a 150-digit number; others unchanged."""
     if isinstance(value, Fraction):
         return mp().mpf(value.numerator) / value.denominator
     return value
+
+
+def is_whole(value: Number) -> bool:
+    """Whether this is an exact whole number."""
+    return isinstance(value, Fraction) and value.denominator == 1
+
+
+def arithmetic(operation: Callable) -> Callable[[Number, Number], Number]:
+    """An operation that is exact when both numbers are, and never falls back to floats."""
+
+    def apply(a: Number, b: Number) -> Number:
+        exact = isinstance(a, Fraction) and isinstance(b, Fraction)
+        return operation(a, b) if exact else operation(to_mp(a), to_mp(b))
+
+    return apply
 
 
 def power(base: Number, exponent: Number) -> Number:
@@ -173,9 +119,7 @@ def power(base: Number, exponent: Number) -> Number:
         if mp().re(b) <= 0:
             raise ZeroDivisionError
         return mp().mpf(0)
-    if not mp().isfinite(a) or not mp().isfinite(b):
-        raise TooLarge
-    if abs(b) > 1e12 or abs(b * mp().ln(a)) > 1e6:
+    if not (mp().isfinite(a) and mp().isfinite(b)) or max(abs(b) / 1e6, abs(b * mp().ln(a))) > 1e6:
         raise TooLarge
     return mp().power(a, b)
 
@@ -186,10 +130,9 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
         return base
     if base == 0:
         raise ZeroDivisionError
-    size = max(abs(base.numerator).bit_length(), base.denominator.bit_length())
-    if abs(above) * size > MAX_BITS:
-        if base == -1 and below == 1:
-            return Fraction(1 if above % 2 == 0 else -1)
+    if base == -1 and below == 1:
+        return Fraction(1 if above % 2 == 0 else -1)
+    if abs(above) * max(base.numerator.bit_length(), base.denominator.bit_length()) > MAX_BITS:
         raise TooLarge
     if below == 1:
         return base**above
@@ -201,41 +144,40 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
 
 def _exact_root(value: int, order: int) -> int | None:
     """The whole `order`-th root of a positive number, or None."""
-    if order == 2:
-        root = math.isqrt(value)
-    else:
-        low, high = 0, 1 << (value.bit_length() // order + 1)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if middle**order <= value else (low, middle - 1)
-        root = low
+    root = 1 << -(-value.bit_length() // order)  # Newton's way down from above
+    while (lower := ((order - 1) * root + value // root ** (order - 1)) // order) < root:
+        root = lower
     return root if root**order == value else None
 
 
-def logarithm(value: Number) -> Number:
-    """The natural logarithm."""
-    if value == 0:
+def root(radicand: Number, order: Number) -> Number:
+    """The real root where there is one, as of -8."""
+    if is_whole(order) and order.numerator % 2 and isinstance(radicand, Fraction) and radicand < 0:
+        return -power(-radicand, 1 / order)
+    return power(radicand, 1 / order)
+
+
+def logarithm(base: Number, argument: Number) -> Number:
+    """The logarithm of `argument`."""
+    if base == 0 or argument == 0:
         raise ZeroDivisionError
-    return mp().ln(to_mp(value))
+    return mp().ln(to_mp(argument)) / mp().ln(to_mp(base))
 
 
 def factorial(value: Number) -> Number:
     """n!, or the gamma function at other points."""
-    if isinstance(value, Fraction) and value.denominator == 1 and value >= 0:
-        if value > 3000:
-            raise TooLarge
-        return Fraction(math.factorial(value.numerator))
-    if abs(value) > 1000:
+    if abs(value) > (3000 if is_whole(value) else 1000):
         raise TooLarge
+    if is_whole(value) and value >= 0:
+        return Fraction(math.factorial(value.numerator))
     return mp().gamma(to_mp(value) + 1)
 
 
 def binomial(above: Number, below: Number) -> Number:
     """Binomial coefficient of bounded whole numbers (or through gamma elsewhere)."""
-    whole = all(isinstance(v, Fraction) and v.denominator == 1 and v >= 0 for v in (above, below))
     if abs(above) > 20_000 or abs(below) > 20_000:
         raise TooLarge
-    if whole:
+    if all(is_whole(value) and value >= 0 for value in (above, below)):
         return Fraction(math.comb(above.numerator, below.numerator))
     return mp().binomial(to_mp(above), to_mp(below))
 
@@ -253,9 +195,9 @@ def of_many(name: str, values: list[Number]) -> Number:
     """gcd, lcm, max or min."""
     if name in ("max", "min"):
         return (max if name == "max" else min)(values)
-    if any(not isinstance(v, Fraction) or v.denominator != 1 for v in values):
+    if not all(map(is_whole, values)):
         raise Unparsed(f"{name} of something that is not a whole number")
-    return Fraction(getattr(math, name)(*[v.numerator for v in values]))
+    return Fraction(getattr(math, name)(*[value.numerator for value in values]))
 
 
 def elementary(name: str, value: Number) -> Number:
@@ -263,73 +205,16 @@ def elementary(name: str, value: Number) -> Number:
     value = to_mp(value)
     if not mp().isfinite(value) or abs(value) > 1e6:
         raise TooLarge
-    return getattr(mp(), _MPMATH_NAMES.get(name, name))(value)
+    return getattr(mp(), _ELEMENTARY[name])(value)
 
 
-def letters_of(node: object) -> set[str]:
-    """The free letters of a tree."""
-    if isinstance(node, tuple) and len(node) == 2 and node[0] == "sym":
-        return set() if node[1] in ("\\pi", "e", "i", "\\infty") else {node[1]}
-    if isinstance(node, tuple | list):
-        return set().union(*map(letters_of, node)) if node else set()
-    return set()
-
-
-def same_number(a: Number, b: Number) -> bool:
-    """Equality: exact for fractions, to 35 digits otherwise."""
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a == b
-    a, b = to_mp(a), to_mp(b)
-    if not mp().isfinite(a) or not mp().isfinite(b):
-        return a == b
-    scale = max(abs(a), abs(b))
-    return abs(a - b) <= max(mp().mpf(_ABSOLUTE), mp().mpf(_RELATIVE) * scale)
-
-
-def same_value(gold: Node, answer: Node) -> bool:
-    """Whether two expressions are equal: as numbers, or as functions at the fixed points."""
-    return any(_same_under(gold, answer, log_base) for log_base in _conventions(gold, answer))
-
-
-def _conventions(*nodes: Node) -> tuple[str, ...]:
-    return ("10", "e") if "'fn', 'log'," in str(nodes) else ("10",)
-
-
-def _same_under(gold: Node, answer: Node, log_base: str) -> bool:
-    agreements = 0
-    for values in evaluate_both(gold, answer, log_base):
-        if values is None:
-            continue
-        if not same_number(*values):
-            return False
-        agreements += 1
-    return agreements > 0
-
-
-def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple | None]:
-    """Both values at every point; None for a point where either is not real or not defined."""
-    letters = sorted(letters_of(gold) | letters_of(answer))
-    if not letters:
-        return [tuple(Evaluator({}, log_base).value(node) for node in (gold, answer))]
-    if len(letters) > len(_POINTS[0]):
-        raise Unparsed("more letters than an answer has")
-    pairs: list[tuple | None] = []
-    steps = str((gold, answer))
-    whole = _WHOLE_POINTS if "'floor'" in steps or "'ceil'" in steps else ()
-    for index, point in enumerate((*_POINTS, *whole)):
-        fixed = dict(zip(letters, point, strict=False))
-        try:
-            pair = tuple(Evaluator(fixed, log_base).value(node) for node in (gold, answer))
-        except (ZeroDivisionError, TooLarge):
-            pair = None
-        if pair and index == 2 and not all(is_real(value) for value in pair):
-            pair = None
-        pairs.append(pair)
-    if pairs[:2] == [None, None]:
-        raise TooLarge
-    return pairs
-
-
-def is_real(value: Number) -> bool:
-    """True for fractions and real mpmath numbers."""
-    return isinstance(value, Fraction) or mp().im(value) == 0
+_FUNCTIONS = {
+    "factorial": factorial, "binom": binomial, "abs": abs,
+    "floor": lambda value: rounded(value, "floor"), "ceil": lambda value: rounded(value, "ceil"),
+}  # fmt: skip
+_OPERATIONS = {
+    "add": arithmetic(operator.add), "mul": arithmetic(operator.mul),
+    "div": arithmetic(operator.truediv), "ratio": arithmetic(operator.truediv),
+    "neg": operator.neg, "group": operator.pos, "percent": lambda value: value / 100,
+    "deg": lambda value: to_mp(value) * mp().pi / 180, "pow": power, "root": root, "log": logarithm,
+}  # fmt: skip

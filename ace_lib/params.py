@@ -3,7 +3,7 @@
 A notebook's `parameters` cell declares every parameter with its type and what it is:
 
     profile: str = "tiny"  # the profile that fills every parameter left at None
-    learning_rate: float | None = None  # step size of AdamW
+    learning_rate: float = None  # step size of AdamW
 
 `resolve` takes each value from, in this order: the cell or papermill, the profile's section of the
 stage, the stage file, the profile's section of the notebook, the profile's `shared` section.
@@ -207,7 +207,9 @@ def _fill(
             if name in layer_papers:
                 papers.setdefault(name, layer_papers[name])
             if name in section and name not in values:
-                values[name] = coerce(name, section[name], declaration.type_text)
+                value = section[name]  # null in a profile is a choice, not a gap
+                checked = None if value is None else coerce(name, value, declaration.type_text)
+                values[name] = checked
                 origins[name] = given[name][1] if origin == "given" else origin
         if name not in values:
             raise ParameterError(

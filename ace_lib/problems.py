@@ -17,8 +17,11 @@ import random
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ace_lib import AceError
 
@@ -107,7 +110,7 @@ def iterate_jsonl(path: str | Path) -> Iterator[tuple[int, dict]]:
             f"{path}: the gzip stream ends in the middle, after line {number}. "
             "The copy or download was cut off; fetch the file again."
         ) from error
-    except gzip.BadGzipFile as error:
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise ProblemFileError(
             f"{path}: not a gzip file ({error}). Rename it without .gz, or compress it."
         ) from error
@@ -148,12 +151,23 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     the folder cannot be written.
     """
     path = Path(path)
+    with written_whole(path) as handle:
+        _write_lines(handle, rows, compress=path.suffix == ".gz")
+    return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that takes its name only when the block ends without an error.
+
+    Raises ProblemFileError when the disk is full or the folder cannot be written.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as handle:
             temporary = Path(handle.name)
-            _write_lines(handle, rows, compress=path.suffix == ".gz")
+            yield handle
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
@@ -164,7 +178,6 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-    return path
 
 
 def _write_lines(handle, rows: Iterable[dict], compress: bool) -> None:

@@ -77,6 +77,10 @@ class Compute:
         return f"{nodes}{self.gpus_per_node} {self.gpu}"
 
 
+# One process on a CPU: what a job runs on when no profile says otherwise.
+ONE_PROCESS = Compute("none", 1, 0, "local", "none", "none", 1)
+
+
 @dataclass(frozen=True)
 class Profile:
     """A profile file, read and checked for its structure."""

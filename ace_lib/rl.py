@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ace_lib import AceError, problems, training
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import full_response, render_prompt
 from ace_lib.prompts import program as extract_program
 
 if TYPE_CHECKING:
     from ace_lib.grpo import Rollout
+
+
+# Up to here the loss takes one row per group (`ace_lib.shared_prompt`): its mask is dense.
+SHARED_PROMPT_TOKENS = 512
+# vLLM beside the trainer, which it alternates with.
+VLLM_MEMORY_SHARE = 0.45
+PROMPT_TOKENS = 2048
 
 
 class OffPolicyStep(AceError):
@@ -49,7 +57,6 @@ class GRPOJob:
         weight_decay: of AdamW.
         save_steps: steps between checkpoints to resume from.
         seed: of sampling and of the order of problems.
-        share_prompts: one row per group in the loss (`ace_lib.shared_prompt`), for short texts.
     """
 
     name: str
@@ -70,7 +77,6 @@ class GRPOJob:
     weight_decay: float = 0.0
     save_steps: int = 50
     seed: int = 0
-    share_prompts: bool = True
 
 
 def write_schedule(num_problems: int, num_prompts: int, seed: int) -> list[int]:
@@ -91,17 +97,20 @@ def write_schedule(num_problems: int, num_prompts: int, seed: int) -> list[int]:
     return schedule[:num_prompts]
 
 
-def train(job: GRPOJob, progress: Callable[..., None]) -> None:
+def train(job: GRPOJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
     """Run the job in this process, from its last checkpoint if it has one.
 
     Args:
         job: the run.
         progress: called with `done=…, total=…` and the metrics of each step.
+        compute: how many processes there are, and what they sample with.
 
     Raises:
         AceError: rewards would come from programs that run without isolation.
     """
-    from ace_lib import sampling, verify
+    from transformers import AutoTokenizer
+
+    from ace_lib import verify
 
     if verify.shared_backend() == "unsafe":
         raise AceError(
@@ -111,16 +120,17 @@ def train(job: GRPOJob, progress: Callable[..., None]) -> None:
     output = Path(job.output)
     output.mkdir(parents=True, exist_ok=True)
     rows = problems.read_jsonl(job.problems_file)
-    model, tokenizer = sampling.load(job.model)
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
     recorder = Recorder(job, rows, progress)
-    trainer = _build_trainer(job, rows, model.train(), tokenizer, recorder)
+    trainer = _build_trainer(job, rows, tokenizer, recorder, compute)
     checkpoints = output / "checkpoints"
     last, step = training.last_checkpoint(checkpoints)
     for path in (recorder.metrics_file, recorder.pass_rates_file):
         training.forget_after(path, step)
     trainer.train(resume_from_checkpoint=last)
-    training.save_model(trainer.model, tokenizer, output / "model")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    training.save_model(trainer, tokenizer, output / "model")
+    if training.is_main():
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def make_score(rows: list[dict]) -> Callable[[list[int], list[str]], list[float | None]]:
@@ -164,7 +174,7 @@ class Recorder:
 
     def on_rollout(self, rollout: "Rollout") -> None:
         """Note what a generation batch shows: pass rate, exact entropy, lengths, truncation."""
-        lengths = [len(ids) for ids in rollout.batch.token_ids]
+        lengths = rollout.lengths
         known = [r for r in rollout.rewards if r is not None]
         size = self.job.num_generations
         self.pending = [
@@ -178,9 +188,9 @@ class Recorder:
         equal = [len({*entry["rewards"]} - {None}) < 2 for entry in self.pending]
         self.latest = {
             "reward": sum(known) / len(known) if known else float("nan"),
-            "entropy": float(rollout.batch.entropies.sum()) / sum(lengths),
+            "entropy": rollout.entropy / sum(lengths),
             "mean_length": sum(lengths) / len(lengths),
-            "truncated": sum(rollout.batch.truncated) / len(lengths),
+            "truncated": sum(rollout.truncated) / len(lengths),
             "groups_without_signal": sum(equal) / len(equal),
             "without_verdict": len(rollout.rewards) - len(known),
         }
@@ -195,6 +205,7 @@ class Recorder:
             "loss": logs["loss"],
             "grad_norm": logs["grad_norm"],
             "clipped": clipped,
+            "sampler_mismatch": logs.get("sampling/sampling_logp_difference/mean", 0.0),
             "seconds": round(now - self.step_started, 3),
         }  # fmt: skip
         self.step_started = now
@@ -207,7 +218,7 @@ class Recorder:
 
 
 def _build_trainer(
-    job: GRPOJob, rows: list[dict], model: object, tokenizer: object, recorder: Recorder
+    job: GRPOJob, rows: list[dict], tokenizer: object, recorder: Recorder, compute: Compute
 ) -> object:
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
@@ -216,7 +227,7 @@ def _build_trainer(
 
     class Log(TrainerCallback):
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if "clip_ratio/region_mean" in logs:
+            if "clip_ratio/region_mean" in logs and training.is_main():
                 recorder.on_log(state.global_step, logs)
 
     num_batches = -(-job.max_steps // job.num_iterations)
@@ -226,10 +237,10 @@ def _build_trainer(
     trainer = OnPolicyTrainer(
         score=make_score(rows),
         on_rollout=recorder.on_rollout,
-        share_prompts=job.share_prompts,
-        model=model,
+        share_prompts=_shares_prompts(job, compute),
+        model=training.load_model(job.model),
         processing_class=tokenizer,
-        args=grpo_config(job),
+        args=grpo_config(job, compute),
         train_dataset=dataset,
         callbacks=[Log()],
     )
@@ -237,17 +248,21 @@ def _build_trainer(
     return trainer
 
 
-def grpo_config(job: GRPOJob) -> object:
+def _shares_prompts(job: GRPOJob, compute: Compute) -> bool:
+    """Short answers in one process: several forwards a step would leave processes out of step."""
+    return job.max_completion_length <= SHARED_PROMPT_TOKENS and compute.num_processes == 1
+
+
+def grpo_config(job: GRPOJob, compute: Compute = ONE_PROCESS) -> object:
     """TRL's configuration for the papers' recipe (P1 section 3.1), value by value."""
-    import torch
     from trl.trainer.grpo_config import GRPOConfig
 
     completions = job.prompts_per_batch * job.num_generations
-    on_gpu = torch.cuda.is_available()
+    parts = compute.num_processes * job.gradient_accumulation_steps
     return GRPOConfig(
         output_dir=str(Path(job.output) / "checkpoints"),
         max_steps=job.max_steps,
-        per_device_train_batch_size=completions // job.gradient_accumulation_steps,
+        per_device_train_batch_size=completions // parts,
         gradient_accumulation_steps=job.gradient_accumulation_steps,
         num_generations=job.num_generations,
         max_completion_length=job.max_completion_length,
@@ -265,13 +280,27 @@ def grpo_config(job: GRPOJob) -> object:
         max_grad_norm=job.max_grad_norm,
         shuffle_dataset=False,  # the order is in the data set
         seed=job.seed,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
         logging_steps=1,
         save_strategy="steps",
         save_steps=job.save_steps,
         save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
+        **training.trainer_options(compute),
+        **_vllm_options(job, compute),
     )
+
+
+def _vllm_options(job: GRPOJob, compute: Compute) -> dict[str, object]:
+    """TRL's arguments for sampling with vLLM; none where the built-in sampler is used."""
+    if compute.vllm_mode == "none":
+        return {}
+    return {
+        "use_vllm": True,
+        "vllm_mode": compute.vllm_mode,
+        "vllm_tensor_parallel_size": compute.tensor_parallel,
+        "vllm_enable_sleep_mode": compute.vllm_mode == "colocate" and compute.num_gpus > 0,
+        "vllm_gpu_memory_utilization": VLLM_MEMORY_SHARE,
+        "vllm_max_model_length": job.max_completion_length + PROMPT_TOKENS,
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": job.importance_sampling,
+        "vllm_importance_sampling_cap": 2.0,  # ours
+    }

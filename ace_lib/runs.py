@@ -120,6 +120,8 @@ def start(
         inputs = names_before(settings.profile, step)
     inputs = list(inputs or [])
     folder = profile_folder(settings.profile) / step
+    for name in inputs:
+        check_fresh(settings.profile, name)
     input_hash = hash_inputs(notebook, settings, inputs)
     previous = state(settings.profile, step)
     if previous and previous["input_hash"] != input_hash:
@@ -198,6 +200,22 @@ def completed(profile: str, step: str) -> Path:
             f"`ace run --profile {profile} --only {step}`"
         )
     return profile_folder(profile) / step
+
+
+def check_fresh(profile: str, step: str) -> None:
+    """Check that a complete run was made from the inputs that are there now.
+
+    Raises:
+        RunMissing: It is not complete, or one of its inputs was made anew since.
+    """
+    made_from = read_json(completed(profile, step) / "manifest.json")["inputs"]
+    for name, run_id in made_from.items():
+        found = state(profile, name)
+        if not found or found["run_id"] != run_id:
+            raise RunMissing(
+                f"run {step} was made from another {name} than is there now, so the two do not "
+                f"belong together: `ace run --profile {profile}` makes anew what depends on it"
+            )
 
 
 def summary(profile: str, step: str) -> dict[str, Any]:
@@ -296,7 +314,7 @@ def _manifest(run: Run, notebook: str, variant: str) -> dict[str, Any]:
         "profile": settings.profile,
         "parameters": dict(settings.values),
         "origins": dict(settings.origins),
-        "inputs": run.inputs,
+        "inputs": {name: state(settings.profile, name)["run_id"] for name in run.inputs},
         "data_sha256": data_hashes(settings),
         **provenance.collect(),
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError, problems, training
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import THINK_OPEN, render_prompt
 
 # Rows are sorted by length within pools of this many batches: less padding, order still random.
@@ -115,7 +116,7 @@ def write_schedule(
     return schedule
 
 
-def train(job: SFTJob, progress: Callable[..., None]) -> None:
+def train(job: SFTJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
     """Run the job in this process, from its last checkpoint if it has one.
 
     Raises:
@@ -135,33 +136,24 @@ def train(job: SFTJob, progress: Callable[..., None]) -> None:
         )
     counts = {"num_rows": len(rows), "num_too_long": num_too_long,
               "num_tokens": sum(len(row["input_ids"]) for row in rows)}  # fmt: skip
-    (output / "rows.json").write_text(json.dumps(counts) + "\n")
-    trainer = _build_trainer(job, rows, tokenizer, progress)
+    if training.is_main():
+        (output / "rows.json").write_text(json.dumps(counts) + "\n")
+    trainer = _build_trainer(job, rows, tokenizer, progress, compute)
     checkpoints = output / "checkpoints"
     last, step = training.last_checkpoint(checkpoints)
     training.forget_after(output / "metrics.jsonl", step)
     trainer.train(resume_from_checkpoint=last)
-    training.save_model(trainer.model, tokenizer, output / "model")
-    shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def load_model(path: str, rope_theta: float | None) -> object:
-    """Model to train, with its RoPE base changed if one is given."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from ace_lib import parallel
-
-    config = AutoConfig.from_pretrained(path)
-    if rope_theta is not None:
-        config.rope_parameters = {**config.rope_parameters, "rope_theta": rope_theta}
-    model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
-    parallel.set_threads(model)
-    return model
+    training.save_model(trainer, tokenizer, output / "model")
+    if training.is_main():
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _build_trainer(
-    job: SFTJob, rows: list[dict], tokenizer: object, progress: Callable[..., None]
+    job: SFTJob,
+    rows: list[dict],
+    tokenizer: object,
+    progress: Callable[..., None],
+    compute: Compute,
 ) -> object:
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -173,12 +165,12 @@ def _build_trainer(
     order = write_schedule(lengths, job.batch_size, job.num_train_epochs, job.seed)
     num_steps = -(-len(order) // job.batch_size)
     trainer = SFTTrainer(
-        model=load_model(job.model, job.rope_theta),
-        args=sft_config(job, num_steps),
+        model=training.load_model(job.model, job.rope_theta),
+        args=sft_config(job, num_steps, compute),
         train_dataset=Dataset.from_list(rows).select(order),
         processing_class=tokenizer,
-        callbacks=[_make_callback(job, tokenizer, num_steps, progress)],
     )
+    trainer.add_callback(_make_callback(job, trainer, tokenizer, num_steps, progress))
     trainer.remove_callback(PrinterCallback)
     if parallel.is_small(trainer.model):
         parallel.split_rows(trainer.model)
@@ -186,7 +178,7 @@ def _build_trainer(
 
 
 def _make_callback(
-    job: SFTJob, tokenizer: object, num_steps: int, progress: Callable[..., None]
+    job: SFTJob, trainer: object, tokenizer: object, num_steps: int, progress: Callable[..., None]
 ) -> object:
     from transformers import TrainerCallback
 
@@ -199,14 +191,14 @@ def _make_callback(
         def on_train_begin(self, args, state, control, **kwargs):
             self.started = time.perf_counter()
 
-        def on_step_end(self, args, state, control, model=None, **kwargs):
+        def on_step_end(self, args, state, control, **kwargs):
             epoch = ends.get(state.global_step)
             control.should_save = epoch is not None and state.global_step < num_steps
             if job.save_epochs and epoch is not None:
-                training.save_model(model, tokenizer, output / f"epoch-{epoch}")
+                training.save_model(trainer, tokenizer, output / f"epoch-{epoch}")
 
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if "loss" not in logs:
+            if "loss" not in logs or not training.is_main():
                 return
             row = {"step": state.global_step, "epoch": state.global_step / num_steps
                    * job.num_train_epochs, "loss": logs["loss"], "grad_norm": logs["grad_norm"],
@@ -219,16 +211,14 @@ def _make_callback(
     return Log()
 
 
-def sft_config(job: SFTJob, num_steps: int) -> object:
+def sft_config(job: SFTJob, num_steps: int, compute: Compute = ONE_PROCESS) -> object:
     """TRL's configuration for the job."""
-    import torch
     from trl.trainer.sft_config import SFTConfig
 
-    on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(Path(job.output) / "checkpoints"),
         max_steps=num_steps,
-        per_device_train_batch_size=job.batch_size,
+        per_device_train_batch_size=job.batch_size // compute.num_processes,
         learning_rate=job.learning_rate,
         lr_scheduler_type=job.lr_scheduler_type,
         warmup_steps=int(job.warmup_fraction * num_steps),
@@ -238,12 +228,8 @@ def sft_config(job: SFTJob, num_steps: int) -> object:
         dataset_kwargs={"skip_prepare_dataset": True},  # tokenized above
         train_sampling_strategy="sequential",  # the order is in the data set
         seed=job.seed,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
         logging_steps=10,
         save_strategy="no",  # the callback saves at the end of each epoch
         save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
+        **training.trainer_options(compute),
     )

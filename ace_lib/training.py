@@ -1,8 +1,21 @@
-"""What SFT and RL runs share: metric files that survive a restart, and writing a model whole."""
+"""What SFT and RL runs share: their processes, metric files that survive a restart, whole models.
+
+A run has one process per GPU. The first one (`is_main`) writes files and tells progress.
+"""
 
 import json
+import os
 import shutil
 from pathlib import Path
+
+from ace_lib.profiles import Compute
+
+SHARDING_CONFIGS = Path(__file__).parent / "sharding"
+
+
+def is_main() -> bool:
+    """Whether this process writes the files of the run: the only one, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def append_rows(path: Path, rows: list[dict]) -> None:
@@ -13,7 +26,7 @@ def append_rows(path: Path, rows: list[dict]) -> None:
 
 def forget_after(path: Path, step: int) -> None:
     """Cut a JSONL file back to its rows up to `step`, from where training goes on."""
-    if path.exists():
+    if is_main() and path.exists():
         # The last line is torn when the run was killed while writing it.
         lines = [line for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"]
         path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
@@ -27,20 +40,70 @@ def read_metrics(folder: Path | str) -> list[dict]:
 
 def last_checkpoint(folder: Path) -> tuple[str | None, int]:
     """Path and step of the last complete checkpoint in `folder`; (None, 0) without one."""
-    from transformers.trainer_utils import get_last_checkpoint
+    steps = []
+    for path in folder.glob("checkpoint-*"):
+        # trainer_state.json is written last: a checkpoint without it was cut off.
+        if (path / "trainer_state.json").exists():
+            steps.append(int(path.name.rpartition("-")[2]))
+        elif is_main():
+            shutil.rmtree(path)
+    return (str(folder / f"checkpoint-{max(steps)}"), max(steps)) if steps else (None, 0)
 
-    # trainer_state.json is written last: a checkpoint without it was cut off.
-    for torn in folder.glob("checkpoint-*"):
-        if not (torn / "trainer_state.json").exists():
-            shutil.rmtree(torn)
-    last = get_last_checkpoint(folder) if folder.is_dir() else None
-    return (last, int(last.rpartition("-")[2])) if last else (None, 0)
+
+def load_model(path: str, rope_theta: float | None = None) -> object:
+    """Model to train: float32, since updates of 1e-6 vanish in bfloat16 (autocast computes in it).
+
+    Args:
+        path: folder of a model.
+        rope_theta: new RoPE base; None keeps the model's.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from ace_lib import parallel
+
+    logging.disable_progress_bar()  # a bar of a second's length, once per model, in every log
+    config = AutoConfig.from_pretrained(path)
+    if rope_theta is not None:
+        config.rope_parameters = {**config.rope_parameters, "rope_theta": rope_theta}
+    model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+    parallel.set_threads(model)
+    return model
 
 
-def save_model(model: object, tokenizer: object, folder: Path) -> None:
-    """Write model and tokenizer, whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+def save_model(trainer: object, tokenizer: object, folder: Path) -> None:
+    """Write model and tokenizer, whole or not at all; every process of the run must call it.
+
+    On a GPU the weights are written as bfloat16, which is what samples from them.
+    """
+    import torch
+
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(trainer.model_wrapped)  # gathers the shards
+    if is_main():
+        if torch.cuda.is_available():
+            state = {name: value.to(torch.bfloat16) for name, value in state.items()}
+        partial = folder.with_name(f".{folder.name}.partial")
+        accelerator.unwrap_model(trainer.model).save_pretrained(partial, state_dict=state)
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    accelerator.wait_for_everyone()
+
+
+def trainer_options(compute: Compute) -> dict[str, object]:
+    """Arguments of transformers' TrainingArguments that depend on the machines alone."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    options: dict[str, object] = {
+        "use_cpu": not on_gpu, "bf16": on_gpu, "gradient_checkpointing": on_gpu,
+        "ddp_find_unused_parameters": False, "report_to": "none", "disable_tqdm": True,
+    }  # fmt: skip
+    if compute.sharding == "fsdp2":
+        options |= {"fsdp": True, "fsdp_config": str(SHARDING_CONFIGS / "fsdp2.json")}
+        options["gradient_checkpointing"] = False  # FSDP's own, in the file
+    if compute.sharding == "zero3":
+        options["deepspeed"] = str(SHARDING_CONFIGS / "zero3.json")
+    return options

@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,6 +93,8 @@ class Verifier:
         backend: str = "local",
         address: str | None = None,
     ) -> None:
+        if num_workers is not None and num_workers < 1:
+            raise AceError(f"{num_workers} workers: must be at least 1")
         self._backend = _make_backend(backend, address, num_workers, isolated)
         self._turn = threading.Lock()
 
@@ -230,9 +232,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
     try:
-        if arguments.workers is not None and arguments.workers < 1:
-            raise AceError(f"--workers is {arguments.workers}: must be at least 1")
-        rows = list(_read_rows(arguments.input))
+        rows = list(read_rows(arguments.input))
         with (
             _atomic_text(arguments.output) as out,
             Verifier(
@@ -248,7 +248,12 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_rows(path: Path) -> Iterator[dict]:
+def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:
+    """The rows of a JSONL(.gz) file, each passed to `check` with its place.
+
+    Raises:
+        RowError: a line is no JSON, or `check` says so.
+    """
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -256,7 +261,7 @@ def _read_rows(path: Path) -> Iterator[dict]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RowError(f"{path}, line {number}: not JSON ({error})") from error
-        check_row(row, f"{path}, line {number}")
+        check(row, f"{path}, line {number}")
         yield row
 
 

@@ -1,7 +1,7 @@
 r"""Judge a math answer against a gold answer, by the cheapest sure means.
 
 Tier 1 compares spellings and plain numbers; tier 2 parses both (`ace_lib.math_parse`) and compares
-exactly or to 35 digits; tier 3 asks math-verify in a killable process, only for LaTeX that tier 2
+exactly or to 100 digits; tier 3 asks math-verify in a killable process, only for LaTeX that tier 2
 does not know. Nothing here evaluates text from an answer, and every step is bounded.
 """
 
@@ -10,17 +10,31 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ace_lib import prompts
+from ace_lib.math_bases import same_in_base
 from ace_lib.math_compare import compare
 from ace_lib.math_judge import MathJudge
 from ace_lib.math_parse import Node, parse
-from ace_lib.math_tokens import Unparsed
+from ace_lib.math_shapes import plain_words
+from ace_lib.math_spelling import MAX_CHARS, Unparsed, plain_characters
 
 SHOWN_CHARS = 200
-MAX_CHARS = 2_000
 _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
 _SLASH = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,300})\}\{(\d{1,300})\}|(\d{1,300})/(\d{1,300}))")
-_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|[,;! :])(?![a-zA-Z])|[\s$]")
-_CHOICE = re.compile(r"\(?([A-Z])\)?[.:]?|\(([A-Z])\)\s*[.:]?(?!\s*(?:or|and)\b)[^(),;]*")
+_LAYOUT = re.compile(
+    r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\!|\$|(?P<space>(?:\\[,;: ]|\s)+)"
+)
+_CHOICE = re.compile(
+    r"(?:(?i:option|choice|answer)(?: is)?:? )?"
+    r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
+)
+_STATUS = {  # of what math-verify says
+    "equal": ("passed", ""),
+    "different": ("wrong_answer", ""),
+    "unparsed": ("invalid_problem", "the gold answer has no parse, not even by math-verify"),
+}
+_EMPTY = re.compile(r"\\(?:text\w*|math\w+|mbox|boxed|[()\[\],;:! ])|[${}\s.]")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}|[^\x00-\x7f]")
+_KNOWN = re.compile(r"\\(?:(?:int|iint|oint|sum|prod|lim)(?:\\limits)?\s*_|int\b)")
 _WORDED = re.compile(r"\\(?:text|mbox)|(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _FONT = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
@@ -33,18 +47,20 @@ def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     Raises:
         MathJudgeError: tier 3 failed; nothing is known about the answer.
     """
-    gold = str(row["gold"]).strip()
-    if not gold:
+    gold = "" if row["gold"] is None else str(row["gold"]).strip()
+    gold = prompts.last_boxed(gold) or gold if "\\boxed" in gold else gold
+    if not _EMPTY.sub("", gold):
         return "invalid_problem", {"reason": "the gold answer is empty"}
     if prompts.answer_part(row["response"]) is None:
         return "wrong_answer", {"reason": "the think block is never closed"}
     answer = prompts.final_answer(row["response"])
     if answer is None:
         return "no_answer", {"reason": "no box after </think>"}
-    if "\\boxed" in gold:
-        gold = prompts.last_boxed(gold) or gold
-    status, detail = _judge(gold, answer, judge)
-    return status, {"answer": answer[:SHOWN_CHARS], **detail}
+    status, tier, reason = _judge(gold, answer)
+    if status is None:
+        status, reason = _STATUS.get(reply := judge.ask(gold, answer), (reply, ""))
+    detail = {"answer": answer[:SHOWN_CHARS], "tier": tier}
+    return status, {**detail, "reason": reason} if reason else detail
 
 
 def same_answer(gold: str, answer: str) -> bool | None:
@@ -52,25 +68,19 @@ def same_answer(gold: str, answer: str) -> bool | None:
 
     Pure, bounded, and fit for grouping attempts in a majority vote.
     """
-    status, detail = _judge(gold, answer, None)
-    return status == "passed" if detail["tier"] < 3 else None
+    status, _, _ = _judge(gold, answer)
+    return None if status is None else status == "passed"
 
 
-def _judge(gold: str, answer: str, judge: MathJudge | None) -> tuple[str, dict]:
-    first = _tier_one(gold, answer)
-    if first is not None:
-        return _status(first), {"tier": 1}
-    if max(len(gold), len(answer)) > MAX_CHARS:
-        return "wrong_answer", {"tier": 1, "reason": f"longer than {MAX_CHARS} characters"}
-    right, reason = _tier_two(gold, answer)
+def _judge(gold: str, answer: str) -> tuple[str | None, int, str]:
+    """Status (None: ask math-verify), tier and reason."""
+    right, reason = _tier_one(gold, answer), ""
     if right is not None:
-        return _status(right), {"tier": 2, **({"reason": reason} if reason else {})}
-    if judge is None:
-        return "wrong_answer", {"tier": 3, "reason": reason}
-    reply = judge.ask(gold, answer)
-    if reply == "unparsed":
-        return "invalid_problem", {"tier": 3, "reason": "the gold answer cannot be parsed"}
-    return {"equal": "passed", "different": "wrong_answer"}.get(reply, reply), {"tier": 3}
+        return _status(right), 1, ""
+    if max(len(gold), len(answer)) > MAX_CHARS:
+        return "wrong_answer", 1, f"longer than {MAX_CHARS} characters"
+    status, reason = _tier_two(plain_characters(gold), plain_characters(answer))
+    return status, 2 if status else 3, reason if status else ""
 
 
 def _status(right: bool) -> str:
@@ -94,33 +104,41 @@ def _plain_number(text: str) -> Fraction | None:
     match = _SLASH.fullmatch(text)
     if match is None:
         return None
-    above, below = match.group(2) or match.group(4), match.group(3) or match.group(5)
+    above, below = filter(None, match.groups()[1:])
     return Fraction(int(match.group(1) + above), int(below)) if int(below) else None
 
 
 def _spelling(text: str) -> str:
-    return _LAYOUT.sub("", text[:MAX_CHARS]) if len(text) <= MAX_CHARS else text
+    """The text without layout; white space stays between digits, where it can part numbers."""
+    if len(text) > MAX_CHARS:
+        return text
+    return re.sub(r"(?<!\d) | (?!\d)", "", _LAYOUT.sub(lambda m: m["space"] and " " or "", text))
 
 
-def _tier_two(gold: str, answer: str) -> tuple[bool | None, str]:
-    """Right, wrong or None (ask tier 3), and a reason."""
-    expected, trouble = _parsed(gold)
-    given, answer_trouble = _parsed(answer)
+def _tier_two(gold: str, answer: str) -> tuple[str | None, str]:
+    """Status (None: ask math-verify) and reason."""
+    if _is_choice(gold, answer):
+        return "passed", ""
+    based = same_in_base(gold, answer)
+    if based is not None:
+        return _status(based), ""
+    expected, trouble = parsed(gold)
+    given, answer_trouble = parsed(answer)
+    in_words = _words_of(gold) == _words_of(answer)
     if expected is None or given is None:
-        return _by_words(gold, answer, trouble, answer_trouble)
+        return ("passed", "") if in_words else _no_parse(gold, answer, trouble, answer_trouble)
     try:
         right = compare(expected, given)
     except Unparsed as error:
-        if error.latex:
-            return None, str(error)
-        return _words_of(gold) == _words_of(answer), str(error)
+        return _status(in_words), str(error)
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return False, f"no value: {type(error).__name__}"
-    return right or _is_choice(gold, answer), ""
+        return "wrong_answer", f"no value: {type(error).__name__}"
+    return _status(right or in_words and "text" in (expected[0], given[0])), ""
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[Node | None, Unparsed | None]:
+def parsed(text: str) -> tuple[Node | None, Unparsed | None]:
+    """The tree of an answer, or why it has none; a group's gold is read once."""
     while match := _FONT.fullmatch(text.strip()):
         if not re.search(r"\\(boxed|fbox)", text) and not re.search(r"\\|[\d$]", match.group(1)):
             break
@@ -131,36 +149,35 @@ def _parsed(text: str) -> tuple[Node | None, Unparsed | None]:
         return None, error
 
 
-def _by_words(
+def _no_parse(
     gold: str, answer: str, trouble: Unparsed | None, answer_trouble: Unparsed | None
-) -> tuple[bool | None, str]:
-    """At least one side is no formula: words, a choice letter, or LaTeX for tier 3."""
-    reason = str(trouble or answer_trouble)
-    if _is_choice(gold, answer) or _words_of(gold) == _words_of(answer):
-        return True, ""
-    unknown = any(side is not None and side.latex for side in (trouble, answer_trouble))
-    if unknown and not _WORDED.search(answer):  # math-verify overlooks words such as "or"
-        return None, reason
-    return False, reason
+) -> tuple[str | None, str]:
+    """At least one side is no formula: words, LaTeX for math-verify, or a gold that is broken."""
+    if trouble and not trouble.latex and not _WORD.search(gold):
+        return "invalid_problem", f"the gold answer has no parse: {trouble}"
+    # math-verify overlooks what it does not know, as words or \\lesssim: it gets neither to see.
+    if _WORDED.search(answer) or not (trouble and trouble.latex or _KNOWN.search(answer)):
+        return "wrong_answer", str(trouble or answer_trouble)
+    return None, ""
 
 
-def _words_of(text: str) -> str:
+def _words_of(text: str) -> list[str]:
     """Letters, digits and signs of an answer in words, without fonts and case."""
-    for _ in range(3):
-        text = _FONT.sub(r" \1 ", text)
-    return " ".join(re.findall(r"\d+(?:\.\d+)?|[^\s\d$.,{}\\]+", text.lower()))
+    plain = plain_words(_without_fonts(text))
+    return re.findall(r"\d+(?:\.\d+)?|\.{2,}|[^\s\d$.,{}\\]+", plain)
 
 
 def _is_choice(gold: str, answer: str) -> bool:
     """`B` for a gold of `(B)`, `\\text{B}` or `B.`; also `(B) 12` for a gold of `B`."""
-    letters = []
-    for text in (gold, answer):
-        match = _CHOICE.fullmatch(_words_plain(text))
-        letters.append(match and (match.group(1) or match.group(2)))
-    return letters[0] is not None and letters[0] == letters[1]
+    matches = [_CHOICE.fullmatch(_without_fonts(text)) for text in (gold, answer)]
+    if None in matches:
+        return False
+    letters = [next(filter(None, match.groups())) for match in matches]
+    values = {match.groups()[-1] for match in matches}
+    return letters[0] == letters[1] and (len(values) == 1 or "" in values)
 
 
-def _words_plain(text: str) -> str:
+def _without_fonts(text: str) -> str:
     for _ in range(3):
         text = _FONT.sub(r"\1", text)
-    return re.sub(r"[\\$]|\s+(?=\))|^\s+|\s+$", "", text)
+    return " ".join(re.sub(r"\\[,;:! ()]|[\\$]", " ", text).replace(" )", ")").split())

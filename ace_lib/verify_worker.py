@@ -33,12 +33,19 @@ class Worker:
 
     def judge(self, row: dict) -> dict:
         """The verdict of a row, as a dict of `ace_lib.verify.Verdict`'s fields but the id."""
+        loading = self._math_judge.loading_seconds
         try:
-            return guarded(row, self._judge_math if row["domain"] == "math" else self._judge_code)
+            verdict = guarded(
+                row, self._judge_math if row["domain"] == "math" else self._judge_code
+            )
         except SandboxUnavailable as error:
             return {"refused": str(error)}
+        # Waits for math-verify to load are no answer's fault.
+        verdict["seconds"] -= self._math_judge.loading_seconds - loading
+        return verdict
 
     def _judge_math(self, row: dict) -> tuple[str, dict]:
+        self._math_judge.start()  # loads while the first tiers judge
         return _persistent(lambda: verify_math(row, self._math_judge), MathJudgeError)
 
     def _judge_code(self, row: dict) -> tuple[str, dict]:

@@ -10,7 +10,7 @@ PARAMETERS = 'profile: str = "mini"  # the profile'
 
 NOTEBOOKS = {
     "01_make_number": [
-        PARAMETERS + "\nnumber: int | None = None  # what is passed on",
+        PARAMETERS + "\nnumber: int = None  # what is passed on",
         """
         import time
         from ace_lib import params, runs
@@ -25,8 +25,8 @@ NOTEBOOKS = {
     ],
     "02_train_stage": [
         PARAMETERS
-        + "\nstage: str | None = None  # the stage"
-        + "\nfactor: float | None = None  # times what\nprevious: str | None = None  # from where",
+        + "\nstage: str = None  # the stage"
+        + "\nfactor: float = None  # times what\nprevious: str = None  # from where",
         """
         from ace_lib import params, runs
         settings = params.resolve("02_train_stage")

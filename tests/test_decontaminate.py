@@ -2,6 +2,7 @@
 
 import random
 
+import datasets
 import numpy as np
 import pytest
 
@@ -106,10 +107,10 @@ def test_overlaps_agree_with_a_count_by_hand_on_random_texts() -> None:
         tokens = prompt.split()
         long_hit = any(grams(tokens) & grams(item["prompt"].split()) for item in items)
         short_hit = any(
-            len(item["prompt"].split()) < 4
-            and f" {item['prompt']} " in f" {prompt} "
-            and covered(item["prompt"].split(), tokens) >= 0.5
+            (len(tokens) < 8 and covered(item["prompt"].split(), tokens) >= 0.5)
+            or (item["prompt"].count(" ") == 2 and f"{prompt} ".startswith(f"{item['prompt']} "))
             for item in items
+            if len(item["prompt"].split()) < 4
         )
         assert (share > 0) == (long_hit or short_hit)
 
@@ -121,15 +122,6 @@ def covered(item: list[str], tokens: list[str]) -> float:
         if tokens[start : start + len(item)] == item:
             marked |= set(range(start, start + len(item)))
     return len(marked) / len(tokens)
-
-
-def test_ngram_hashes_stay_inside_one_text() -> None:
-    tokens, starts = text.encode(["a b c", "", "d", "a b c d"])
-    hashes, owners, positions = text.ngram_hashes(tokens, starts, 3)
-    assert owners.tolist() == [0, 3, 3]
-    assert positions.tolist() == [0, 4, 5]
-    assert hashes[0] == hashes[1] != hashes[2]
-    assert len(np.unique(text.ngram_hashes(*text.encode(["a b b a"]), 2)[0])) == 3
 
 
 def test_batches_of_both_domains_keep_their_rows_apart() -> None:
@@ -151,6 +143,25 @@ def test_batches_of_both_domains_keep_their_rows_apart() -> None:
     assert marked == {name: [part[name][0] for part in parts] for name in marked}
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_map_gives_the_same_rows_in_batches_of_any_size(batch_size: int) -> None:
+    pool = tinyworld.raw_pool(60, 0, seed=5)
+    columns = {name: [row[name] for row in pool] for name in ("prompt", "domain")}
+    exam = {"tiny-aime24": tinyworld.benchmark("tiny-aime24")}
+    arguments = {
+        "indexes": {"math": decontaminate.build_index(exam)},
+        "rule": "any",
+        "coverage": 0.5,
+        "same_numbers": False,
+    }
+    mapped = datasets.Dataset.from_dict(columns).map(
+        decontaminate.mark_contaminated, batched=True, batch_size=batch_size, fn_kwargs=arguments
+    )
+    whole = decontaminate.mark_contaminated(columns, **arguments)
+    assert any(whole["contaminated"])
+    assert {name: mapped[name][:] for name in whole} == whole
+
+
 def test_planted_leaks_are_found_and_innocent_rows_kept() -> None:
     pool = tinyworld.raw_pool(600, 300, seed=11)
     benchmarks = {name: tinyworld.benchmark(name) for name in tinyworld.BENCHMARKS}
@@ -162,6 +173,75 @@ def test_planted_leaks_are_found_and_innocent_rows_kept() -> None:
     assert len(leaks) >= 20
     assert np.mean(leaks) >= 0.99
     assert np.mean(clean) <= 0.01
+
+
+BOILERPLATE = "How many ways are there to take one of each kind when order does not matter?"
+WRAPPERS = [
+    "Solve the following contest problem. {} Put your final answer in a box.",
+    "Question: {}\nAnswer:",
+    "{}\n\nPlease reason step by step, and check all of your work before you answer.",
+    "You are a careful assistant who explains every step and checks all work. The task:\n{}",
+]
+EDITS = {
+    "verbatim": lambda text: text,
+    "case": lambda text: text.upper().replace("\\FRAC", "\\frac"),
+    "spacing": lambda text: "\n " + text.replace(" ", "  \t").replace(".", " ."),
+    "delimiters": lambda text: text.replace("$", "\\(", 1).replace("$", "\\)", 1),
+    "dfrac": lambda text: text.replace("\\frac", "\\dfrac"),
+} | {f"wrapper {i}": wrapper.format for i, wrapper in enumerate(WRAPPERS)}
+
+
+def random_statements(num_rows: int, num_words: range, seed: int) -> list[str]:
+    """Statements of made-up words, numbers and one fraction; every third ends in boilerplate."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("aeioulnrst", k=rng.randint(2, 11))) for _ in range(2000)]
+    rows = []
+    for row in range(num_rows):
+        body = rng.choices(words, k=rng.choice(num_words) - 2)
+        fraction = f"$\\frac{{{rng.randint(2, 99)}}}{{{rng.randint(2, 99)}}}$"
+        end = f". {BOILERPLATE}" if row % 3 == 0 and num_words.start > 9 else "."
+        rows.append(" ".join(["Find", *body, fraction]) + end)
+    return rows
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("num_words", [range(3, 6), range(12, 60)], ids=["short", "long"])
+def test_disguised_leaks_are_found(num_words: range, edit: str) -> None:
+    items = random_statements(600, num_words, seed=1)
+    rows = [{"id": str(i), "prompt": item} for i, item in enumerate(items)]
+    index = decontaminate.build_index({"exam": rows})
+    assert (index.counts < index.n).all() == (num_words.start == 3)
+    found = decontaminate.find_overlaps([EDITS[edit](item) for item in items], index)
+    for rule in decontaminate.RULES:
+        assert np.mean(decontaminate.is_contaminated(found, rule)) >= 0.99
+    assert np.mean([item == str(i) for i, item in enumerate(found["overlap_item"])]) >= 0.99
+
+
+def test_clean_prompts_with_shared_boilerplate_are_kept_under_coverage() -> None:
+    texts = random_statements(600, range(3, 6), seed=1) + random_statements(600, range(25, 60), 2)
+    rows = [{"id": str(i), "prompt": text} for i, text in enumerate(texts)]
+    index = decontaminate.build_index({"exam": rows})
+    clean = random_statements(3000, range(25, 60), seed=3)
+    found = decontaminate.find_overlaps(clean, index)
+    assert np.mean(decontaminate.is_contaminated(found, "any")) > 0.3
+    assert np.mean(decontaminate.is_contaminated(found, "coverage")) <= 0.01
+
+
+def test_two_words_begin_many_innocent_sentences() -> None:
+    index = decontaminate.build_index({"exam": [{"id": "0", "prompt": "Find x."}]})
+    prompts = ["Let y be a real number with twice the value of its square. Find x.", "Find $x$"]
+    found = decontaminate.find_overlaps(prompts, index)
+    assert decontaminate.is_contaminated(found, "any") == [False, True]
+
+
+def test_the_index_takes_sixteen_bytes_per_ngram() -> None:
+    texts = random_statements(3000, range(12, 60), seed=1)
+    index = decontaminate.build_index(
+        {"exam": [{"id": str(i), "prompt": text} for i, text in enumerate(texts)]}
+    )
+    size = index.table.hashes.nbytes + index.table.positions.nbytes + index.owners.nbytes
+    assert size <= 16 * (len(index.table.hashes) + 8 * len(texts))
+    assert index.table.seen.nbytes <= 1 << 23
 
 
 def test_impossible_settings_say_what_is_possible() -> None:
@@ -176,6 +256,16 @@ def test_impossible_settings_say_what_is_possible() -> None:
         decontaminate.mark_contaminated(columns, {}, "any", 0.5, False)
     with pytest.raises(AceError, match="coverage is 0"):
         decontaminate.is_contaminated(overlaps([SHORT]), "coverage", 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_an_item_without_a_token_matches_nothing(n: int) -> None:
+    words = "one two three four five six seven eight"
+    rows = [{"id": "void", "prompt": "(…)"}, {"id": "long", "prompt": f"{words} nine ten"}]
+    index = decontaminate.build_index({"b": rows}, n)
+    prompts = [f"so {words} and then more words than half of it all", "(…)", "", words]
+    found = decontaminate.find_overlaps(prompts, index)
+    assert found["overlap_item"] == (["", "", "", ""] if n == 9 else ["long", "", "", "long"])
 
 
 def test_no_prompts_give_no_rows() -> None:

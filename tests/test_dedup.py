@@ -1,9 +1,11 @@
 """Deduplication: copies, disguised copies, look-alikes, and MinHash against exact Jaccard."""
 
+import re
+
 import numpy as np
 import pytest
 
-from ace_lib import dedup, tinyworld
+from ace_lib import AceError, dedup, tinyworld
 
 BASE = "A train leaves at 9 and drives 80 km in the first hour and 60 km in the second hour."
 
@@ -41,6 +43,15 @@ def test_of_near_copies_the_shortest_stays_and_of_exact_ones_the_first() -> None
     assert found["duplicate_kind"] == ["near", "", "exact", "near"]
 
 
+def test_the_row_with_a_verified_answer_stays() -> None:
+    prompts = [BASE, f"Task: {BASE}", BASE.upper(), "What is 3 + 4?"]
+    found = dedup.find_duplicates(prompts, ["1", "1", "2", "7"], 0.9, [False, True, False, False])
+    assert found["duplicate_of"] == [1, -1, 1, -1]
+    assert found["duplicate_kind"] == ["near", "", "exact", ""]
+    last = dedup.find_duplicates(prompts, ["1"] * 4, 0.9, [False, False, True, False])
+    assert last["duplicate_kind"] == ["exact", "near", "", ""]
+
+
 def test_conflicting_answers_are_flagged_on_the_whole_cluster() -> None:
     prompts = [BASE, f"Task: {BASE}", "What is 3 + 4?", "what is 3 + 4"]
     found = dedup.find_duplicates(prompts, ["140", "130", "7", " 7 "], 0.9)
@@ -74,15 +85,29 @@ def test_signatures_do_not_depend_on_the_batch_and_short_prompts_have_one() -> N
 
 def test_candidates_miss_no_similar_pair_of_the_pool() -> None:
     prompts = [row["prompt"] for row in tinyworld.raw_pool(150, 80, seed=3)]
-    found = dedup.candidate_pairs(prompts, dedup.minhash_signatures(prompts))
-    numbers = [dedup.numbers_of(prompt) for prompt in prompts]
+    pairs = dedup.candidate_pairs(prompts, dedup.minhash_signatures(prompts))
+    numbers = [sorted(re.findall(r"\d+", prompt)) for prompt in prompts]
     wanted = {
         (i, j)
         for i in range(len(prompts))
         for j in range(i + 1, len(prompts))
         if numbers[i] == numbers[j] and dedup.similarity(prompts[i], prompts[j]) >= 0.9
     }
-    assert wanted and wanted <= found
+    assert wanted and wanted <= set(map(tuple, pairs.tolist()))
+
+
+def test_a_bucket_of_boilerplate_stays_small_and_its_copies_are_found() -> None:
+    frame = "Write a function in plain Python that is given a list of words and returns " * 3
+    words = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwxyz"]
+    prompts = [f"{frame} {word}." for word in words]
+    pairs = dedup.candidate_pairs(prompts, dedup.minhash_signatures(prompts))
+    assert len(pairs) <= len(prompts) * dedup.MAX_PARTNERS * dedup.NUM_HASHES // dedup.BAND_SIZE
+    assert kinds([*prompts, f"Please: {prompts[0]}"], 1.0)[-1] == "near"
+
+
+def test_a_similarity_outside_its_range_is_refused() -> None:
+    with pytest.raises(AceError, match="share in"):
+        dedup.find_duplicates(["x"], ["1"], 1.5)
 
 
 def test_an_empty_collection_is_no_trouble() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,7 +17,9 @@ from ace_lib.launch import ChildFailed, EvaluationJob, SFTJob, format_event
 
 
 class Folder:
-    """What `launch` needs of a run: a place for its files."""
+    """What `launch` needs of a run: a place for its files, and its profile."""
+
+    settings = SimpleNamespace(profile="tiny")
 
     def __init__(self, path: Path) -> None:
         self.folder = path

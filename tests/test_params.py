@@ -9,10 +9,10 @@ from ace_lib.params import ParameterError, coerce
 
 CELL = """
 profile: str = "mini"  # the profile
-number: int | None = None  # how many
-seed: int | None = None  # where the random streams start
-learning_rate: float | None = 1e-3  # step size
-temperatures: list[float] | None = [0.5, 1.0]
+number: int = None  # how many
+seed: int = None  # where the random streams start
+learning_rate: float = 1e-3  # step size
+temperatures: list[float] = [0.5, 1.0]
 """
 
 
@@ -20,8 +20,7 @@ temperatures: list[float] | None = [0.5, 1.0]
     ("value", "type_text", "expected"),
     [
         ("1e-6", "float", 1e-6),
-        (3, "float | None", 3.0),
-        (None, "int | None", None),
+        (3, "float", 3.0),
         ([1, "2.5"], "list[float]", [1.0, 2.5]),
         ({"a": 1}, "dict[str, int]", {"a": 1}),
         (True, "bool", True),
@@ -106,7 +105,7 @@ def test_every_limit_says_what_it_allows():
 def test_declarations_have_type_default_and_comment():
     declarations = params.read_declarations(CELL)
     assert list(declarations) == ["profile", "number", "seed", "learning_rate", "temperatures"]
-    assert declarations["number"].type_text == "int | None"
+    assert declarations["number"].type_text == "int"
     assert declarations["number"].about == "how many"
     assert declarations["learning_rate"].default == 1e-3
 
@@ -149,8 +148,8 @@ def test_settings_cannot_be_changed_and_name_what_is_missing(kit):
 
 
 def test_a_stage_takes_its_values_from_profile_and_stage_file(kit):
-    cell = CELL + "stage: str | None = None\nfactor: float | None = None\n"
-    cell += "previous: str | None = None\n"
+    cell = CELL + "stage: str = None\nfactor: float = None\n"
+    cell += "previous: str = None\n"
     settings = params.resolve_source("02_train_stage", cell, {"stage": "first", "number": 1})
     assert settings.factor == 2.0  # "2e0" is text for YAML
     assert settings.origins["factor"] == "mini stage"
@@ -188,7 +187,7 @@ def test_the_kernel_sees_what_papermill_injected(kit):
 
 
 def test_a_data_file_is_found_or_its_absence_told(kit, tmp_path):
-    cell = 'profile: str = "mini"\nproblems_file: str | None = None'
+    cell = 'profile: str = "mini"\nproblems_file: str = None'
     with pytest.raises(ParameterError, match="'problems_file': there is no file 'none.jsonl'"):
         params.resolve_source("x", cell, {"problems_file": "none.jsonl"})
     (tmp_path / "some.jsonl").write_text("{}")

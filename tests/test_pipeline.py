@@ -151,7 +151,7 @@ def test_an_unfinished_notebook_is_told(kit):
     ("old", "new", "reason"),
     [
         ("number: 3", "nubmer: 3", "has no parameter 'nubmer': did you mean 'number'?"),
-        ("number: 3", "number: three", "'three' is a str, expected int | None"),
+        ("number: 3", "number: three", "'three' is a str, expected int"),
         ("number: 3", "number: -1", "out of range"),
         ("number: 3", "number: [", "not valid YAML"),
         ("disk_gib: 0.01", "disk_gib: 1e9", "free some, or set ACE_RUNS"),

@@ -102,9 +102,10 @@ def test_our_shortcuts_change_nothing(job, monkeypatch, tmp_path, overlong_filte
 
     job = replace(job, max_steps=3, overlong_filtering=overlong_filtering)
     rl.train(job, silent)
-    plain = replace(job, output=str(tmp_path / "plain"), share_prompts=False)
+    plain = replace(job, output=str(tmp_path / "plain"))
     with monkeypatch.context() as patch:
-        patch.setattr(grpo, "keep_rows_with_gradient", lambda output, multiple: output)
+        patch.setattr(rl, "SHARED_PROMPT_TOKENS", 0)
+        patch.setattr(grpo, "keep_rows_with_gradient", lambda output, *sizes: output)
         rl.train(plain, silent)
     truncated = [row["truncated"] for row in training.read_metrics(job.output)]
     assert 0 < sum(truncated) < len(truncated)
@@ -159,16 +160,14 @@ def test_rows_without_gradient_leave():
 
 def test_metrics_ignore_missing_verdicts(job):
     from ace_lib.grpo import Rollout
-    from ace_lib.sampling import Batch
 
     recorder = rl.Recorder(job, PROBLEMS, silent)
-    entropies = torch.tensor([[1.0, 1.0, 1.0], [4.0, 0.0, 0.0]] * 2)
-    batch = Batch([[5, 6, 7], [1]] * 2, [True, False] * 2, torch.zeros(4, 3), entropies)
-    recorder.on_rollout(Rollout([0, 0, 0, 0], batch, [1.0, None, 0.0, 0.0]))
+    rest = ([3, 1, 3, 1], [True, False] * 2, 14.0)
+    recorder.on_rollout(Rollout([0, 0, 0, 0], [1.0, None, 0.0, 0.0], *rest))
     assert recorder.latest["reward"] == pytest.approx(1 / 3)
     assert recorder.latest["entropy"] == pytest.approx(14 / 8)  # per token, not per row
     assert recorder.latest["truncated"] == 0.5 and recorder.latest["without_verdict"] == 1
-    recorder.on_rollout(Rollout([0, 0, 0, 0], batch, [None] * 4))
+    recorder.on_rollout(Rollout([0, 0, 0, 0], [None] * 4, *rest))
     assert math.isnan(recorder.latest["reward"])
 
 

