@@ -305,5 +305,5 @@ def _vllm_options(job: GRPOJob, compute: Compute) -> dict[str, object]:
         "vllm_max_model_length": min(context, job.max_completion_length + PROMPT_TOKENS),
         "vllm_importance_sampling_correction": True,
         "vllm_importance_sampling_mode": job.importance_sampling,
-        "vllm_importance_sampling_cap": 2.0,  # ours
+        "vllm_importance_sampling_clip_max": 2.0,  # ours
     }

@@ -142,21 +142,3 @@ HAS_VLLM = importlib.util.find_spec("vllm") is not None
 def test_missing_vllm_says_how_to_get_it(tmp_path):
     with pytest.raises(VLLMMissing, match="make env GPU=1"):
         sampling.sample(tmp_path, ["a"], 1, 5, 1.0, engine="vllm")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not HAS_VLLM, reason="needs vLLM")
-def test_vllm_agrees_with_the_built_in_sampler():
-    path = tinyworld.base_model_path()
-    prompts = ["3*4=", "7+5=", "def f(x):"]
-    ours, theirs = (
-        sampling.sample(path, prompts, 1, 10, 0.0, engine=engine)
-        for engine in ("transformers", "vllm")
-    )
-    assert [g[0].token_ids for g in ours] == [g[0].token_ids for g in theirs]
-    means = []
-    for engine in ("transformers", "vllm"):
-        samples = sampling.sample(path, prompts, 200, 10, 0.9, seed=1, engine=engine)
-        logprobs = [value for group in samples for s in group for value in s.logprobs]
-        means.append(sum(logprobs) / len(logprobs))
-    assert means[0] == pytest.approx(means[1], rel=0.1)
