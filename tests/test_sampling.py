@@ -5,7 +5,7 @@ import torch
 from micro import make_model, make_tokenizer, save_micro
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ace_lib import sampling, tinyworld
+from ace_lib import sampling
 from ace_lib.decoder import Decoder, UnsupportedModel
 from ace_lib.vllm_engine import VLLMMissing
 

@@ -62,10 +62,10 @@ def test_samples_follow_the_same_distribution(model_path):
 
 
 def test_grpo_with_vllm_in_its_process_learns_from_fresh_weights(model_path, tmp_path, monkeypatch):
-    """The reward is a digit at the start, which the base model writes now and then."""
+    """The reward is a parenthesis, which the base model writes in a quarter of its samples."""
 
     def make_score(rows):
-        return lambda indices, texts: [float(text[:1].isdigit()) for text in texts]
+        return lambda indices, texts: [float("(" in text) for text in texts]
 
     monkeypatch.setattr(rl, "make_score", make_score)
     problems.write_jsonl(tmp_path / "p.jsonl", tinyworld.benchmark("tiny-aime24")[:8])
