@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.command(arguments)
     except AceError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except OSError as error:  # as a full disk: the message names the file
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -39,6 +39,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--redo", metavar="NAME", default="", help="make this one anew, and what reads it"
     )
     command.set_defaults(command=_run)
+
+    text = "submit a profile's runs to Slurm, each after the one before"
+    command = commands.add_parser("submit", help=text, description=text)
+    _add_profile(command)
+    command.add_argument("--hours", type=float, default=24.0, help="wall time of a job")
+    command.add_argument(
+        "sbatch", nargs=argparse.REMAINDER, metavar="-- OPTION…", help="more options for sbatch"
+    )
+    command.set_defaults(command=_submit)
 
     text = "check this machine against what a profile needs"
     command = commands.add_parser("doctor", help=text, description=text)
@@ -97,6 +106,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from ace_lib import pipeline
 
     pipeline.run_profile(arguments.profile, arguments.only, arguments.redo)
+    return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from ace_lib import submit
+
+    options = [option for option in arguments.sbatch if option != "--"]
+    jobs = submit.submit_profile(arguments.profile, arguments.hours, options)
+    for step, job in jobs:
+        print(f"{job}  {step}")
+    print(f"{len(jobs)} jobs; follow them with `squeue --me`")
     return 0
 
 

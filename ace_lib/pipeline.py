@@ -20,6 +20,7 @@ from ace_lib import AceError, memory, pages, provenance, runs
 from ace_lib.profiles import default_notebooks_folder, load_profile
 from ace_lib.runlog import RunLog
 from ace_lib.steps import Step, read_steps, select
+from ace_lib.training import OutOfTime
 
 # What every kernel, and every process it starts, finds in its environment.
 KERNEL_ENVIRONMENT = {
@@ -156,6 +157,9 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
             )
     except papermill.PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
+        if error.ename == OutOfTime.__name__:
+            _clear(step, output)
+            raise OutOfTime(f"{step.name}: {reason}; the same command goes on from here") from None
         raise _failed(step, output, time.monotonic() - started, reason) from None
     except DeadKernelError:
         reason = (
