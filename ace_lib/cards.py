@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ace_lib import tinyworld
+from ace_lib.markup import markdown_table
 from ace_lib.problems import SCHEMA
 from ace_lib.text import tokenize
 
@@ -49,12 +50,6 @@ def hash_rows(rows: Iterable[Mapping]) -> str:
 def size_category(num_rows: int) -> str:
     """Return the hub's size category of a data set."""
     return next((name for limit, name in SIZE_BANDS if num_rows < limit), "n>100K")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Render a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def length_quantiles(texts: Sequence[str]) -> list[int]:
@@ -96,7 +91,7 @@ def render_card(
     if any("planted" in row for row in rows):
         sections.append(f"## Planted defects\n\n{_planted_table(rows)}")
     if steps:
-        steps_table = table(("step", "removed", "left"), steps)
+        steps_table = markdown_table(("step", "removed", "left"), steps)
         sections.append(f"## Removed by curation\n\n{steps_table}")
     sections.append(f"## Columns\n\n{_columns_text(rows)}")
     sections.append(f"## How to make it again\n\n```\n{command}\n```")
@@ -116,7 +111,7 @@ def _splits_table(sets: Mapping[str, list[dict]]) -> str:
         for name, rows in sets.items()
     ]
     head = ("split", "rows", *(f"tokens {length}" for length in lengths), "SHA-256 begins")
-    return table(head, body)
+    return markdown_table(head, body)
 
 
 def _composition_table(rows: list[dict]) -> str:
@@ -125,13 +120,15 @@ def _composition_table(rows: list[dict]) -> str:
     levels = sorted({level for *_, level in counts})
     kinds = sorted({(domain, topic) for domain, topic, _ in counts})
     body = [(*kind, *(counts[(*kind, level)] for level in levels)) for kind in kinds]
-    return table(("domain", "topic", *(f"level {level}" for level in levels)), body)
+    return markdown_table(("domain", "topic", *(f"level {level}" for level in levels)), body)
 
 
 def _planted_table(rows: list[dict]) -> str:
     """Count the defects that were planted, per domain."""
     counts = Counter((row["domain"], row["planted"] or "none") for row in rows)
-    return table(("domain", "defect", "rows"), [(*kind, n) for kind, n in sorted(counts.items())])
+    return markdown_table(
+        ("domain", "defect", "rows"), [(*kind, n) for kind, n in sorted(counts.items())]
+    )
 
 
 def _columns_text(rows: list[dict]) -> str:

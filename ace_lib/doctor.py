@@ -1,6 +1,5 @@
 """What a profile needs against what this machine has: OK, or how to mend it."""
 
-import html
 import importlib.util
 import os
 import platform
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError, provenance, runs
+from ace_lib.markup import escape, html_table
 from ace_lib.profiles import Profile, load_profile
 from ace_lib.sandbox import Sandbox
 
@@ -57,17 +57,8 @@ class Checks(list[Check]):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f"<td style='text-align:left'>{html.escape(text)}</td>"
-                for text in ("ok" if check.ok else "FIX", check.name, check.found, check.fix)
-            )
-            + "</tr>"
-            for check in self
-        )
-        head = "<tr><th></th><th>what</th><th>found</th><th>how to mend it</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        rows = [("ok" if c.ok else "FIX", c.name, c.found, c.fix) for c in self]
+        return html_table(("", "what", "found", "how to mend it"), [map(escape, r) for r in rows])
 
 
 def examine(profile_name: str) -> Checks:

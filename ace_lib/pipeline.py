@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ace_lib import AceError, memory, pages, provenance, runs
 from ace_lib.profiles import default_notebooks_folder, load_profile
@@ -118,7 +117,7 @@ def _bring_up_to_date(step: Step, log: RunLog) -> bool:
         _record(profile, step.name, seconds, peak.gib)
         pages.write_index(profile, read_steps(profile))
     except OSError as error:  # a run without its page would be skipped for ever
-        raise _failed(step, output, seconds, str(error)) from None
+        raise _failed(step, output, str(error)) from None
     log.write(f"{step.name}: complete in {seconds:.0f} s, peak memory {peak.gib:.1f} GiB")
     return True
 
@@ -141,7 +140,6 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
     if not needs["network"]:
         os.environ["HF_HUB_OFFLINE"] = "1"
     output.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     try:
         with log.of_papermill(step.name):
             papermill.execute_notebook(
@@ -155,22 +153,21 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
             )
     except papermill.PapermillExecutionError as error:
-        reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise _failed(step, output, time.monotonic() - started, reason) from None
+        raise _failed(step, output, f"{error.ename}: {error.evalue}".splitlines()[0]) from None
     except DeadKernelError:
         reason = (
             "its kernel died, most likely for lack of memory "
             f"(the profile needs {needs['memory_gib']:g} GiB)"
         )
-        raise _failed(step, output, time.monotonic() - started, reason) from None
+        raise _failed(step, output, reason) from None
     except OSError as error:
-        raise _failed(step, output, time.monotonic() - started, str(error)) from None
+        raise _failed(step, output, str(error)) from None
     except BaseException:  # interrupted: the partial run stays, to be resumed
         _clear(step, output)
         raise
 
 
-def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineError:
+def _failed(step: Step, output: Path, reason: str) -> PipelineError:
     """Keep the failed notebook for reading, and make sure that nothing looks complete."""
     kept = runs.profile_folder(step.settings.profile) / "failed" / output.name
     try:
@@ -183,7 +180,7 @@ def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineEr
     if "No space left on device" in reason:
         reason += ": free some disk space, or set ACE_RUNS to a folder on another disk"
     return PipelineError(
-        f"{step.name} failed after {seconds:.0f} s: {reason}{where}; "
+        f"{step.name} failed: {reason}{where}; "
         "once that is mended, the same command goes on from here"
     )
 
@@ -209,22 +206,13 @@ def _check_done(step: Step) -> None:
 
 def _record(profile: str, name: str, seconds: float, peak_gib: float) -> None:
     """Write the step's wall time and peak memory into `timings.json`."""
-    path = runs.profile_folder(profile) / "timings.json"
-    timings = read_timings(profile)
+    timings = runs.read_timings(profile)
     timings[name] = {
         "seconds": round(seconds, 1),
         "peak_memory_gib": round(peak_gib, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    runs.write_json(path, timings)
-
-
-def read_timings(profile: str) -> dict[str, dict[str, Any]]:
-    """Return step -> {"seconds", "peak_memory_gib", "finished"} of its last execution."""
-    try:
-        return runs.read_json(runs.profile_folder(profile) / "timings.json")
-    except (FileNotFoundError, ValueError):
-        return {}
+    runs.write_json(runs.profile_folder(profile) / "timings.json", timings)
 
 
 def _say_nothing_to_do(profile: str, steps: list[Step]) -> None:

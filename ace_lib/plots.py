@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+import pandas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,16 +115,18 @@ def errorbars(
     axes.errorbar(x, centre, yerr=[below, above], label=label or None, color=color, **style)
 
 
-def arms(axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)") -> None:
+def arms(
+    axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)", label: str = ""
+) -> None:
     """Horizontal dot-and-interval chart of {name, score|avg, low, high, color}, first row on top.
 
-    A `color` may be left out.
+    A `color` may be left out; `label` names the dots in the legend.
     """
     for place, row in enumerate(rows):
         centre = row["avg"] if "avg" in row else row["score"]
         reach = [[centre - row["low"]], [row["high"] - centre]]
-        color = row.get("color", BLUE)
-        axes.errorbar([centre], [place], xerr=reach, fmt="o", color=color, capsize=3)
+        style = {"color": row.get("color", BLUE), "label": "" if place else label}
+        axes.errorbar([centre], [place], xerr=reach, fmt="o", capsize=3, **style)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(unit)
@@ -135,13 +138,9 @@ def doubling_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def smooth(values: Sequence[float], window: int) -> list[float]:
+def smooth(values: Sequence[float | None], window: int) -> list[float]:
     """Mean of the last `window` values at each step, fewer at the start; None values skipped."""
-    means = []
-    for end in range(1, len(values) + 1):
-        part = [v for v in values[max(0, end - window) : end] if v is not None and v == v]
-        means.append(sum(part) / len(part) if part else float("nan"))
-    return means
+    return pandas.Series(values, dtype=float).rolling(window, min_periods=1).mean().tolist()
 
 
 def training_curve(
@@ -171,19 +170,9 @@ def paper_vs_ours(axes: Axes, rows: Sequence[Mapping]) -> None:
 
     First row on top; a line marks zero.
     """
-    for place, row in enumerate(rows):
-        reach = [[row["avg"] - row["low"]], [row["high"] - row["avg"]]]
-        label = "ours, 95 % interval" if place == 0 else None
-        axes.errorbar(
-            [row["avg"]], [place], xerr=reach, fmt="o", color=row["color"], capsize=3, label=label
-        )
-    published = [
-        (row["paper"], place) for place, row in enumerate(rows) if row["paper"] is not None
-    ]
-    if published:
-        axes.plot(*zip(*published, strict=True), "D", color=PINK, label="paper, on its own scale")
+    arms(axes, rows, "effect (points)", "ours, 95 % interval")
+    papers = [(row["paper"], place) for place, row in enumerate(rows) if row["paper"] is not None]
+    if papers:
+        axes.plot(*zip(*papers, strict=True), "D", color=PINK, label="paper, on its own scale")
     axes.axvline(0, color=BLACK, linewidth=1)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("effect (points)")
     axes.legend(loc="best")

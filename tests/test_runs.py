@@ -4,7 +4,7 @@ import pytest
 
 from ace_lib import AceError, params, runs
 
-CELL = 'profile: str = "mini"\nnumber: int | None = None\nproblems_file: str | None = "data.jsonl"'
+CELL = 'profile: str = "mini"\nnumber: int = None\nproblems_file: str = "data.jsonl"'
 
 
 @pytest.fixture
