@@ -180,7 +180,7 @@ def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> Non
             optimizer_states = [optimizer.state_dict() for optimizer in trained]
             state = {"model": model.state_dict(), "optimizers": optimizer_states}
             torch.save(state | {"losses": losses, "seconds": seconds}, checkpoint)
-    save(model, tokenizer, out)
+    model.to(torch.bfloat16).save_pretrained(out)
     write_card(out, model.num_parameters(), losses, seconds, seed)
     checkpoint.unlink(missing_ok=True)
 
@@ -201,14 +201,6 @@ def train_step(
         optimizer.step()
     model.zero_grad(set_to_none=True)
     return loss.item()
-
-
-def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
-    """Write model (bf16) and tokenizer as a `transformers` folder."""
-    copied = Qwen2ForCausalLM(model.config)
-    copied.load_state_dict(model.state_dict())
-    copied.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
 
 
 CARD = """---
