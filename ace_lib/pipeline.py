@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,19 +82,16 @@ def check_room(profile: str) -> None:
         PipelineError: The disk has less room than the profile needs.
     """
     folder = runs.profile_folder(profile)
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise runs.unwritable(folder, error) from None
     needed = load_profile(profile).needs["disk_gib"]
     free = shutil.disk_usage(folder).free / 2**30
     if free < needed:
         raise PipelineError(
-            f"only {free:.2f} GiB of disk space are free at {existing}, profile {profile} needs "
+            f"only {free:.2f} GiB of disk space are free at {folder}, profile {profile} needs "
             f"{needed:g} GiB: free some, or set ACE_RUNS to a folder on another disk"
         )
 

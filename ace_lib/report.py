@@ -142,6 +142,8 @@ def readme_block(profile: str) -> str:
     Raises:
         ReportError: no model of this profile has been measured yet.
     """
+    from PIL import Image  # comes with matplotlib
+
     results = collect_results(profile)
     if not results:
         raise ReportError(f"no measured model in {runs.profile_folder(profile)}: run it first")
@@ -151,7 +153,6 @@ def readme_block(profile: str) -> str:
     minutes = sum(cost["seconds"] for cost in costs) / 60
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
     lines = [
-        *_signature_figure(profile),
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
@@ -160,7 +161,11 @@ def readme_block(profile: str) -> str:
     ]
     if results[0].run == "03_measure_models":
         lines.append(_sampling_note(runs.completed(profile, results[0].run)))
-    if verdicts := _verdict_counts(profile):
+    if ledger := _ledger_folder(profile):
+        with Image.open(ledger / "road.png") as image:  # saved with its alt text
+            lines.insert(0, f"![{image.text['Description']}](results/{profile}/road.png)")
+        counts = runs.read_json(ledger / "claims.json")["counts"]
+        verdicts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
         lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
 
@@ -183,24 +188,10 @@ def _sampling_note(folder: Path) -> str:
     )
 
 
-def _signature_figure(profile: str) -> list[str]:
-    """Markdown of notebook 11's road figure, with the alt text it was saved with; else nothing."""
-    from PIL import Image  # comes with matplotlib
-
-    try:
-        figure = runs.completed(profile, "11_report") / "road.png"
-    except runs.RunMissing:
-        return []
-    with Image.open(figure) as image:
-        return [f"![{image.text['Description']}](results/{profile}/road.png)"]
-
-
-def _verdict_counts(profile: str) -> str:
-    try:
-        data = runs.read_json(runs.completed(profile, "11_report") / "claims.json")
-    except runs.RunMissing:
-        return ""
-    return ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in data["counts"].items())
+def _ledger_folder(profile: str) -> Path | None:
+    """Folder of notebook 11's run, where it is complete."""
+    done = (runs.state(profile, "11_report") or {}).get("done")
+    return runs.completed(profile, "11_report") if done else None
 
 
 def update_readme(readme: Path, profile: str) -> bool:
@@ -243,10 +234,9 @@ def publish(profile: str, repository: Path) -> list[Path]:
         "costs": collect_costs(profile),
     }
     written = [runs.write_json(folder / "results.json", record)]
-    if (runs.state(profile, "11_report") or {}).get("done"):
+    if ledger := _ledger_folder(profile):
         for name in ("claims.json", "road.png", "effects.png"):
-            source = runs.completed(profile, "11_report") / name
-            written.append(Path(shutil.copy(source, folder / name)))
+            written.append(Path(shutil.copy(ledger / name, folder / name)))
     return written
 
 
