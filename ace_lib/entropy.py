@@ -6,10 +6,11 @@ values P2 shows for one policy at T 0.6, 0.85 and 1.0. Every token counts once: 
 over samples or batches would let short completions count too much.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ace_lib import problems
 from ace_lib.profiles import Compute
@@ -113,10 +114,6 @@ def bootstrap_ratio(
     sums: Sequence[float], counts: Sequence[float], seed: int
 ) -> tuple[float, float]:
     """95 % percentile interval of sum(sums) / sum(counts), resampling pairs with replacement."""
-    rng = random.Random(seed)
-    ratios = []
-    for _ in range(NUM_RESAMPLES):
-        chosen = rng.choices(range(len(sums)), k=len(sums))
-        ratios.append(sum(sums[i] for i in chosen) / sum(counts[i] for i in chosen))
-    ratios.sort()
-    return ratios[round(0.025 * NUM_RESAMPLES)], ratios[round(0.975 * NUM_RESAMPLES) - 1]
+    chosen = np.random.default_rng(seed).integers(len(sums), size=(NUM_RESAMPLES, len(sums)))
+    ratios = np.take(sums, chosen).sum(axis=1) / np.take(counts, chosen).sum(axis=1)
+    return tuple(np.quantile(ratios, [0.025, 0.975]).tolist())

@@ -49,7 +49,9 @@ def run_profile(profile: str, only: str = "", redo: str = "") -> list[str]:
     chosen = select(steps, only) if only else steps
     again = [step for step in select(steps, redo) if step in chosen] if redo else []
     if not again and all(is_complete(step) for step in chosen):
-        _say_nothing_to_do(profile, chosen)
+        index = runs.profile_folder(profile) / "index.html"
+        print(f"nothing to do: {len(chosen)} of {len(chosen)} runs of profile {profile} are "
+              f"complete; open {index}{_library_note(chosen)}")  # fmt: skip
         return []
     check_room(profile)
     with _only_process(profile), RunLog(runs.profile_folder(profile) / "run.log") as log:
@@ -111,21 +113,16 @@ def _bring_up_to_date(step: Step, log: RunLog) -> bool:
     seconds = time.monotonic() - started
     _check_done(step)
     try:
-        _publish(step, output)
+        notebook = step.folder / f"{step.name}.ipynb"
+        os.replace(output, notebook)
+        shutil.rmtree(output.parent)  # a killed run may have left its notebook there
+        pages.write_html(notebook)
         _record(profile, step.name, seconds, peak.gib)
         pages.write_index(profile, read_steps(profile))
     except OSError as error:  # a run without its page would be skipped for ever
         raise _failed(step, output, str(error)) from None
     log.write(f"{step.name}: complete in {seconds:.0f} s, peak memory {peak.gib:.1f} GiB")
     return True
-
-
-def _publish(step: Step, output: Path) -> None:
-    """Move the executed notebook into its run and write its page."""
-    notebook = step.folder / f"{step.name}.ipynb"
-    os.replace(output, notebook)
-    shutil.rmtree(output.parent)  # a killed run may have left its notebook there
-    pages.write_html(notebook)
 
 
 def _execute(step: Step, output: Path, log: RunLog) -> None:
@@ -189,13 +186,11 @@ def _clear(step: Step, output: Path) -> None:
 
 
 def _check_done(step: Step) -> None:
-    found = runs.state(step.settings.profile, step.name)
-    if not found or not found["done"]:
+    if not (runs.state(step.settings.profile, step.name) or {}).get("done"):
         raise PipelineError(
             f"{step.name} ran to its end without run.finish(…): call it in the last code cell"
         )
-    expected = runs.hash_inputs(step.notebook, step.settings, step.inputs)
-    if found["input_hash"] != expected:
+    if not is_complete(step):
         (step.folder / "DONE").unlink()
         raise PipelineError(
             f"{step.name}: its notebook, parameters or inputs changed while it ran; run again"
@@ -211,13 +206,6 @@ def _record(profile: str, name: str, seconds: float, peak_gib: float) -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     runs.write_json(runs.profile_folder(profile) / "timings.json", timings)
-
-
-def _say_nothing_to_do(profile: str, steps: list[Step]) -> None:
-    print(
-        f"nothing to do: {len(steps)} of {len(steps)} runs of profile {profile} are complete; "
-        f"open {runs.profile_folder(profile) / 'index.html'}{_library_note(steps)}"
-    )
 
 
 def _library_note(steps: list[Step]) -> str:

@@ -11,11 +11,12 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 import pandas
+
+from ace_lib import runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,34 +69,16 @@ def show(fig: Figure, alt: str, name: str = "") -> None:
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt text {alt!r} tells too little: say what the figure shows")
-    image = io.BytesIO()
-    fig.savefig(image, format="png", metadata={"Description": alt})
-    if folder := _figure_folder():
-        (folder / f"{name or file_name(alt)}.png").write_bytes(image.getvalue())
     from IPython.display import HTML, display
 
-    display(HTML(image_tag(image.getvalue(), alt)))
-
-
-def image_tag(png: bytes, alt: str) -> str:
-    """HTML `<img>` with the picture inside and the alt text beside it."""
-    data = base64.b64encode(png).decode()
-    style = "max-width:100%;height:auto"
-    return f'<img style="{style}" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-
-
-def file_name(alt: str) -> str:
-    """Readable file name from the first six words of an alt text."""
-    words = re.findall(r"[a-z0-9]+", alt.lower())[:6]
-    return "figure-" + "-".join(words)
-
-
-def _figure_folder() -> Path | None:
-    """Folder of the running notebook's run; None outside a run."""
-    from ace_lib import runs
-
-    run = runs.current()
-    return run.folder if run else None
+    image = io.BytesIO()
+    fig.savefig(image, format="png", metadata={"Description": alt})
+    if run := runs.current():
+        words = re.findall(r"[a-z0-9]+", alt.lower())[:6]
+        run.path(f"{name or 'figure-' + '-'.join(words)}.png").write_bytes(image.getvalue())
+    data = base64.b64encode(image.getvalue()).decode()
+    style, text = "max-width:100%;height:auto", html.escape(alt)
+    display(HTML(f'<img style="{style}" alt="{text}" src="data:image/png;base64,{data}">'))
 
 
 def errorbars(
