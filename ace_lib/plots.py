@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,13 +55,13 @@ def figure(
     return fig, fig.subplots(num_rows, num_columns)
 
 
-def show(fig: Figure, alt: str, name: str = "") -> None:
+def show(fig: Figure, alt: str, name: str) -> None:
     """Save the figure as PNG in the current run's folder and display it with its alt text.
 
     Args:
         fig: the figure.
         alt: what a reader who cannot see it must know: axes, finding, numbers.
-        name: file name without suffix; made from the alt text's first words when empty.
+        name: file name without suffix.
 
     Raises:
         ValueError: the alt text has fewer than four words.
@@ -74,8 +73,7 @@ def show(fig: Figure, alt: str, name: str = "") -> None:
     image = io.BytesIO()
     fig.savefig(image, format="png", metadata={"Description": alt})
     if run := runs.current():
-        words = re.findall(r"[a-z0-9]+", alt.lower())[:6]
-        run.path(f"{name or 'figure-' + '-'.join(words)}.png").write_bytes(image.getvalue())
+        (run.folder / f"{name}.png").write_bytes(image.getvalue())
     data = base64.b64encode(image.getvalue()).decode()
     style, text = "max-width:100%;height:auto", html.escape(alt)
     display(HTML(f'<img style="{style}" alt="{text}" src="data:image/png;base64,{data}">'))
