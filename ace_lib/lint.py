@@ -190,18 +190,24 @@ def tensor_parallel_divides(subject: Subject) -> Iterator[Finding]:
 
 def lengths_fit_context(subject: Subject) -> Iterator[Finding]:
     """Beyond the trained context a model babbles, unless SFT raises the RoPE base (P2, 3)."""
-    if subject.profile.shared["rope_theta"] > ORIGINAL_ROPE_BASE:
-        return
-    room = subject.shape.context - min(PROMPT_TOKENS, subject.shape.context // 4)
+    profile, own = subject.profile, subject.shape.context
+    context = profile.shared["context"] if profile.includes("05_train_sft") else own
+    if context > own and profile.shared["rope_theta"] <= ORIGINAL_ROPE_BASE:
+        yield Finding(
+            profile.place("shared", "rope_theta"),
+            f"a context of {context:,} tokens with the RoPE base of a model trained for {own:,}",
+            "rope_theta: 1.0e+6, and SFT at that length",
+        )
+    room = context - min(PROMPT_TOKENS, context // 4)
     for step in subject.steps:
         for name in ("max_completion_length", "max_new_tokens", "max_length"):
             length = step.settings.values.get(name, 0)
             if length > room:
                 yield Finding(
                     subject.place(step, name),
-                    f"{step.name}: {name} {length:,} with a context of {subject.shape.context:,} "
-                    "tokens and room for the prompt",
-                    f"at most {room:,}, or rope_theta: 1.0e+6 with SFT at that length",
+                    f"{step.name}: {name} {length:,} with a context of {context:,} tokens and "
+                    "room for the prompt",
+                    f"at most {room:,}, or a larger context with SFT at that length",
                 )
 
 

@@ -293,14 +293,17 @@ def _vllm_options(job: GRPOJob, compute: Compute) -> dict[str, object]:
     """TRL's arguments for sampling with vLLM; none where the built-in sampler is used."""
     if compute.vllm_mode == "none":
         return {}
+    from transformers import AutoConfig
+
+    context = AutoConfig.from_pretrained(job.model).max_position_embeddings
     return {
         "use_vllm": True,
         "vllm_mode": compute.vllm_mode,
         "vllm_tensor_parallel_size": compute.tensor_parallel,
         "vllm_enable_sleep_mode": compute.vllm_mode == "colocate" and compute.num_gpus > 0,
         "vllm_gpu_memory_utilization": VLLM_MEMORY_SHARE,
-        "vllm_max_model_length": job.max_completion_length + PROMPT_TOKENS,
+        "vllm_max_model_length": min(context, job.max_completion_length + PROMPT_TOKENS),
         "vllm_importance_sampling_correction": True,
         "vllm_importance_sampling_mode": job.importance_sampling,
-        "vllm_importance_sampling_cap": 2.0,  # ours
+        "vllm_importance_sampling_clip_max": 2.0,  # ours
     }

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ace_lib.sandbox import Sandbox
 
 OUTPUT_BYTES = 16 * 2**20
-IDLE_FACTOR, STARVED_FACTOR = 3, 10  # wall-clock limits, as multiples of the CPU limit
+IDLE_FACTOR, STARVED_FACTOR = 3, 20  # wall-clock limits, as multiples of the CPU limit
+_IDLE_SHARE = (
+    0.01  # of a core: a program that gets no more may be starved, one that uses less idles
+)
 _POLL_MS = 25
 
 
@@ -172,7 +175,7 @@ class Session:
         used = cpu - self._cpu_before
         if used > limit:
             return f"more than {limit:g} s of CPU time"
-        idle = elapsed > IDLE_FACTOR * limit and used < 0.05 * elapsed
+        idle = elapsed > IDLE_FACTOR * limit and used < _IDLE_SHARE * elapsed
         if idle or elapsed > STARVED_FACTOR * limit:
             return f"more than {elapsed:.1f} s of wall time"
         return ""

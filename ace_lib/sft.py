@@ -41,6 +41,7 @@ class SFTJob:
         batch_size: rows per optimizer step.
         max_length: tokens of prompt and completion; longer rows are removed.
         rope_theta: RoPE base to train with (P2: 1,000,000), None keeps the model's.
+        context: positions that the model is declared for afterwards, None keeps the model's.
         lr_scheduler_type: as transformers names them.
         warmup_fraction: share of the steps over which the learning rate rises.
         weight_decay: of AdamW.
@@ -57,6 +58,7 @@ class SFTJob:
     batch_size: int
     max_length: int
     rope_theta: float | None = None
+    context: int | None = None
     lr_scheduler_type: str = "cosine"
     warmup_fraction: float = 0.05
     weight_decay: float = 1e-4
@@ -165,7 +167,7 @@ def _build_trainer(
     order = write_schedule(lengths, job.batch_size, job.num_train_epochs, job.seed)
     num_steps = -(-len(order) // job.batch_size)
     trainer = SFTTrainer(
-        model=training.load_model(job.model, job.rope_theta),
+        model=training.load_model(job.model, job.rope_theta, job.context),
         args=sft_config(job, num_steps, compute),
         train_dataset=Dataset.from_list(rows).select(order),
         processing_class=tokenizer,

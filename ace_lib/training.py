@@ -50,12 +50,14 @@ def last_checkpoint(folder: Path) -> tuple[str | None, int]:
     return (str(folder / f"checkpoint-{max(steps)}"), max(steps)) if steps else (None, 0)
 
 
-def load_model(path: str, rope_theta: float | None = None) -> object:
+def load_model(path: str, rope_theta: float | None = None, context: int | None = None) -> object:
     """Model to train: float32, since updates of 1e-6 vanish in bfloat16 (autocast computes in it).
 
     Args:
         path: folder of a model.
         rope_theta: new RoPE base; None keeps the model's.
+        context: positions that the model is declared for, tokens; None keeps them. vLLM samples
+            no further.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -67,6 +69,7 @@ def load_model(path: str, rope_theta: float | None = None) -> object:
     config = AutoConfig.from_pretrained(path)
     if rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": rope_theta}
+    config.max_position_embeddings = context or config.max_position_embeddings
     model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
     parallel.set_threads(model)
     return model

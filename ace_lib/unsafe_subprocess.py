@@ -13,7 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ace_lib.sandbox_session import OUTPUT_BYTES, STARVED_FACTOR, Limits
+from ace_lib.sandbox_session import OUTPUT_BYTES, Limits
 from ace_lib.verify_http import RemoteSession
 
 _LIMIT_FILES = (
@@ -55,7 +55,7 @@ class UnsafeSandbox:
                 [sys.executable, "-s", "-P", "-B", "-X", "utf8", script],
                 env={"PYTHONHASHSEED": "0"}, cwd=folder, start_new_session=True,
                 stdin=given, stdout=output, stderr=errors)  # fmt: skip
-            late, cpu_seconds = _wait(process, STARVED_FACTOR * request["cpu_timeout"])
+            late, cpu_seconds = _wait(process, request["run_timeout"])
             output.seek(0)
             errors.seek(0)
             return {

@@ -51,6 +51,21 @@ def sample(
         return process.submit(_sample, str(model_path), list(prompts), options, seed).result()
 
 
+def prepare_for_training() -> None:
+    """Make vLLM on a CPU take new weights; call it before an engine starts beside a trainer.
+
+    There vLLM packs its weights for oneDNN, after which a sync from the trainer fails (float32)
+    or goes unnoticed. Without the packing it is exact; a GPU needs nothing.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.update(CPU_ENVIRONMENT)
+        from vllm import _custom_ops
+
+        _custom_ops._supports_onednn = False
+
+
 def _sample(model_path: str, prompts: list[str], options: dict, seed: int) -> list[list[Sample]]:
     """Make an engine and sample; runs in a process of its own."""
     import torch

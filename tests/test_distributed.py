@@ -123,8 +123,13 @@ def test_both_processes_end_with_the_notebook(tmp_path, two_processes):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        launch.train([long], make_run(tmp_path / "run"))
+    # A shell starts background jobs with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch.train([long], make_run(tmp_path / "run"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(seen) >= 3  # torchrun and its two
     _, alive = psutil.wait_procs(seen, timeout=10)
     assert alive == []
