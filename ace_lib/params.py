@@ -14,6 +14,7 @@ the run and the second is the number.
 import ast
 import os
 import types
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -158,23 +159,22 @@ def _fill(
     profile = load_profile(coerce("profile", given.get("profile"), "str"))
     _reject_undeclared(f"{profile.path.name}: {notebook}", profile.section(notebook), declarations)
     layers = _layers(notebook, profile, given)
-    values, origins, papers = {}, {}, {}
+    found = ChainMap(*(section for _, section, _ in layers))
+    papers = ChainMap(*(stated for *_, stated in layers))
+    values, origins = {}, {}
     for name, declaration in declarations.items():
-        for origin, section, layer_papers in layers:
-            if name in layer_papers:
-                papers.setdefault(name, layer_papers[name])
-            if name in section and name not in values:
-                value = section[name]  # null in a profile is a choice, not a gap
-                checked = None if value is None else coerce(name, value, declaration.type_text)
-                values[name] = checked
-                is_injected = origin == "cell" and name in injected
-                origins[name] = "papermill" if is_injected else origin
-        if name not in values:
+        if name not in found:
             raise ParameterError(
                 f"{notebook}: no value for {name!r} ({declaration.about or declaration.type_text});"
                 f" set it in {profile.path.name} under notebooks: {notebook}: or pass it with -p"
             )
-        values[name] = _absolute_paths(name, values[name])
+        value = found[name]
+        if value is not None:  # null in a profile is a choice, not a gap
+            value = _absolute_paths(name, coerce(name, value, declaration.type_text))
+        values[name] = value
+        origin = next(origin for origin, section, _ in layers if name in section)
+        origins[name] = "papermill" if origin == "cell" and name in injected else origin
+    papers = {name: papers[name] for name in declarations if name in papers}
     abouts = {name: declaration.about for name, declaration in declarations.items()}
     return Settings(notebook, values, origins, papers, abouts)
 
