@@ -10,6 +10,7 @@ import operator
 import re
 import warnings
 from collections.abc import Iterable
+from itertools import chain
 
 from ace_lib.problems import SCHEMA, ProblemFileError, ProblemList, find_defect, make_problem_row
 
@@ -116,16 +117,11 @@ def _level_number(level: object) -> int:
 
 def adapt_humaneval(raw: dict, default_id: str) -> dict:
     """Translate a HumanEval row; the statement is the function's header and docstring."""
-    tests, left_out = convert_asserts(raw["test"], {"candidate", raw["entry_point"]})
-    return make_problem_row(
+    return _call_problem(
         id=str(raw.get("task_id") or default_id),
-        domain="code",
         prompt=f"Complete this Python function.\n\n{raw['prompt'].strip()}",
-        mode="call",
         entry_point=raw["entry_point"],
-        starter_code=function_header(raw["prompt"], raw["entry_point"]),
-        tests=tests,
-        tests_left_out=left_out,
+        asserts=raw["test"],
         solution=raw["prompt"] + raw.get("canonical_solution", ""),
     )
 
@@ -133,20 +129,22 @@ def adapt_humaneval(raw: dict, default_id: str) -> dict:
 def adapt_mbpp(raw: dict, default_id: str) -> dict:
     """Translate an MBPP row (`text` in the full set, `prompt` in the sanitized one)."""
     asserts = list(raw["test_list"] or [])
-    entry_point = _called_name(asserts[0]) if asserts else ""
-    tests, left_out = convert_asserts("\n".join(asserts), {entry_point})
-    code = str(raw.get("code") or "").replace("\r\n", "\n").replace("\t", "    ")
-    return make_problem_row(
+    return _call_problem(
         id=f"MBPP/{raw['task_id']}" if raw.get("task_id") is not None else default_id,
-        domain="code",
         prompt=str(raw.get("text") or raw.get("prompt") or "").strip(),
-        mode="call",
-        entry_point=entry_point,
-        starter_code=function_header(code, entry_point),
-        tests=tests,
-        tests_left_out=left_out,
-        solution=code,
+        entry_point=_called_name(asserts[0]) if asserts else "",
+        asserts="\n".join(asserts),
+        solution=str(raw.get("code") or "").replace("\r\n", "\n").replace("\t", "    "),
     )
+
+
+def _call_problem(id: str, prompt: str, entry_point: str, asserts: str, solution: str) -> dict:
+    tests, left_out = convert_asserts(asserts, {"candidate", entry_point})
+    return make_problem_row(
+        id=id, domain="code", prompt=prompt, mode="call", entry_point=entry_point,
+        starter_code=function_header(solution, entry_point), tests=tests, tests_left_out=left_out,
+        solution=solution,
+    )  # fmt: skip
 
 
 def function_header(code: str, name: str) -> str:
@@ -187,7 +185,11 @@ def convert_asserts(source: str, names: set[str]) -> tuple[list[dict], int]:
     Asserts of a bare constant test nothing and are not counted.
     """
     tests, left_out = [], 0
-    for statement in _flatten(parse_statements(source)):
+    bodies = [  # of HumanEval's `def check(candidate):`
+        node.body if isinstance(node, ast.FunctionDef) else [node]
+        for node in parse_statements(source)
+    ]
+    for statement in chain.from_iterable(bodies):
         if isinstance(statement, ast.Assert) and not isinstance(statement.test, ast.Constant):
             try:
                 tests.append(_convert_test(statement.test, names))
@@ -196,14 +198,6 @@ def convert_asserts(source: str, names: set[str]) -> tuple[list[dict], int]:
         elif isinstance(statement, ast.For | ast.While):
             left_out += 1
     return tests, left_out
-
-
-def _flatten(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """Replace `def check(candidate):` by the statements of its body."""
-    flat: list[ast.stmt] = []
-    for statement in statements:
-        flat.extend(statement.body if isinstance(statement, ast.FunctionDef) else [statement])
-    return flat
 
 
 def _convert_test(test: ast.expr, names: set[str]) -> dict:
@@ -219,9 +213,9 @@ def _convert_test(test: ast.expr, names: set[str]) -> dict:
     if not is_call or test.func.id not in names or test.keywords:
         raise NotConvertible(ast.unparse(test))
     arguments = [evaluate_constant(argument) for argument in test.args]
-    if any(_holds_tuple(argument) for argument in arguments):
+    if to_json_value(arguments) != arguments:
         raise NotConvertible("a tuple argument would arrive as a list")
-    return {"input": to_json_value(arguments), "output": expected}
+    return {"input": arguments, "output": expected}
 
 
 def evaluate_constant(node: ast.expr) -> object:
@@ -254,12 +248,3 @@ def to_json_value(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise NotConvertible(f"{type(value).__name__} has no JSON form")
-
-
-def _holds_tuple(value: object) -> bool:
-    """Tell whether a tuple hides anywhere in `value`."""
-    if isinstance(value, dict):
-        return any(_holds_tuple(part) for part in value.values())
-    return isinstance(value, tuple) or (
-        isinstance(value, list) and any(_holds_tuple(part) for part in value)
-    )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ace_lib import tinyworld
+from ace_lib.markup import markdown_table
 from ace_lib.problems import SCHEMA
 from ace_lib.text import tokenize
 
@@ -21,7 +22,7 @@ SIZE_BANDS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 POOL_SIZE = {"num_math": 2400, "num_code": 1600, "seed": 0}
 HEADER = """---
-license: {license}
+license: apache-2.0
 language:
 - en
 pretty_name: {title}
@@ -33,7 +34,7 @@ tags:
 - math
 - code
 - reasoning
-- {origin}
+- synthetic
 ---
 """
 
@@ -51,25 +52,12 @@ def size_category(num_rows: int) -> str:
     return next((name for limit, name in SIZE_BANDS if num_rows < limit), "n>100K")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Render a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def length_quantiles(texts: Sequence[str]) -> list[int]:
-    """Return the `QUANTILES` of the lengths of `texts` in normalised tokens."""
-    return [round(value) for value in np.quantile([len(tokenize(t)) for t in texts], QUANTILES)]
-
-
 def render_card(
     title: str,
     about: str,
     sets: Mapping[str, list[dict]],
     command: str,
     steps: Sequence[tuple[str, int, int]] = (),
-    license: str = "apache-2.0",
-    origin: str = "synthetic",
 ) -> str:
     """Render the card of one or more sets of problem rows.
 
@@ -79,8 +67,6 @@ def render_card(
         sets: name of each split -> its rows.
         command: the command that makes it again.
         steps: (what a curation step removes, number removed, number left), in order.
-        license: SPDX name of the licence, in lower case.
-        origin: "synthetic" or another tag for where the problems come from.
 
     Raises ValueError when a split is empty.
     """
@@ -88,15 +74,14 @@ def render_card(
     if not all(sets.values()):
         raise ValueError(f"card {title!r}: a split is empty, there is nothing to describe")
     sections = [
-        HEADER.format(license=license, title=title, size=size_category(len(rows)), origin=origin)
-        + f"\n# {title}\n\n{about}",
+        HEADER.format(title=title, size=size_category(len(rows))) + f"\n# {title}\n\n{about}",
         f"## Splits\n\n{_splits_table(sets)}",
         f"## Composition\n\n{_composition_table(rows)}",
     ]
     if any("planted" in row for row in rows):
         sections.append(f"## Planted defects\n\n{_planted_table(rows)}")
     if steps:
-        steps_table = table(("step", "removed", "left"), steps)
+        steps_table = markdown_table(("step", "removed", "left"), steps)
         sections.append(f"## Removed by curation\n\n{steps_table}")
     sections.append(f"## Columns\n\n{_columns_text(rows)}")
     sections.append(f"## How to make it again\n\n```\n{command}\n```")
@@ -104,19 +89,13 @@ def render_card(
 
 
 def _splits_table(sets: Mapping[str, list[dict]]) -> str:
-    """List rows, statement lengths and fingerprint per split."""
-    lengths = [f"{quantile:.0%}" for quantile in QUANTILES]
-    body = [
-        (
-            name,
-            len(rows),
-            *length_quantiles([row["prompt"] for row in rows]),
-            f"`{hash_rows(rows)[:16]}`",
-        )
-        for name, rows in sets.items()
-    ]
-    head = ("split", "rows", *(f"tokens {length}" for length in lengths), "SHA-256 begins")
-    return table(head, body)
+    """List rows, quantiles of the statements' lengths in tokens, and fingerprint per split."""
+    body = []
+    for name, rows in sets.items():
+        lengths = np.quantile([len(tokenize(row["prompt"])) for row in rows], QUANTILES)
+        body.append((name, len(rows), *map(round, lengths), f"`{hash_rows(rows)[:16]}`"))
+    quantiles = [f"tokens {quantile:.0%}" for quantile in QUANTILES]
+    return markdown_table(("split", "rows", *quantiles, "SHA-256 begins"), body)
 
 
 def _composition_table(rows: list[dict]) -> str:
@@ -125,13 +104,15 @@ def _composition_table(rows: list[dict]) -> str:
     levels = sorted({level for *_, level in counts})
     kinds = sorted({(domain, topic) for domain, topic, _ in counts})
     body = [(*kind, *(counts[(*kind, level)] for level in levels)) for kind in kinds]
-    return table(("domain", "topic", *(f"level {level}" for level in levels)), body)
+    return markdown_table(("domain", "topic", *(f"level {level}" for level in levels)), body)
 
 
 def _planted_table(rows: list[dict]) -> str:
     """Count the defects that were planted, per domain."""
     counts = Counter((row["domain"], row["planted"] or "none") for row in rows)
-    return table(("domain", "defect", "rows"), [(*kind, n) for kind, n in sorted(counts.items())])
+    return markdown_table(
+        ("domain", "defect", "rows"), [(*kind, n) for kind, n in sorted(counts.items())]
+    )
 
 
 def _columns_text(rows: list[dict]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ace_lib import AceError, metrics, runs
+from ace_lib import AceError, evaluate, metrics, runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,12 +120,8 @@ class Evidence:
         """Evaluation table of one or several `samples` files of a run."""
         import pandas as pd
 
-        from ace_lib import problems
-
         names = [samples] if isinstance(samples, str) else samples
-        rows = [r for name in names for r in problems.read_jsonl(self.folder(step) / name)]
-        table = pd.DataFrame(rows)[["problem_id", "sample", "reward"]]
-        return table.astype({"reward": float})
+        return pd.concat(evaluate.read_table(self.folder(step) / name) for name in names)
 
     def paired(
         self, before: tuple[str, str | Sequence[str]], after: tuple[str, str | Sequence[str]]

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ace_lib import AceError, __version__
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     except AceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # as a full disk: the message names the file
+    except OSError as error:  # as of a full disk: the message names the file
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -31,75 +32,58 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ace {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=run)
+        return command
+
     text = "execute the notebooks of a profile in order, skipping what is complete"
-    command = commands.add_parser("run", help=text, description=text)
+    command = add("run", _run, text)
     _add_profile(command)
     command.add_argument("--only", metavar="NAME", default="", help="this step or notebook alone")
     command.add_argument(
         "--redo", metavar="NAME", default="", help="make this one anew, and what reads it"
     )
-    command.set_defaults(command=_run)
+    _add_profile(add("doctor", _doctor, "check this machine against what a profile needs"))
 
-    text = "submit a profile's runs to Slurm, each after the one before"
-    command = commands.add_parser("submit", help=text, description=text)
+    command = add("submit", _submit, "submit a profile's runs to Slurm, each after the one before")
     _add_profile(command)
     command.add_argument("--hours", type=float, default=24.0, help="wall time of a job")
     command.add_argument(
         "sbatch", nargs=argparse.REMAINDER, metavar="-- OPTION…", help="more options for sbatch"
     )
-    command.set_defaults(command=_submit)
 
-    text = "check this machine against what a profile needs"
-    command = commands.add_parser("doctor", help=text, description=text)
-    _add_profile(command)
-    command.set_defaults(command=_doctor)
-
-    text = "check that the values of profiles fit each other"
-    command = commands.add_parser("lint", help=text, description=text)
+    command = add("lint", _lint, "check that the values of profiles fit each other")
     command.add_argument("profiles", nargs="+", metavar="PROFILE", help="without .yaml")
-    command.set_defaults(command=_lint)
 
     text = "estimate time, tokens, memory and disk of a profile before anything runs"
-    command = commands.add_parser("plan", help=text, description=text)
+    command = add("plan", _plan, text)
     command.add_argument("profile", metavar="PROFILE", help="without .yaml")
     command.add_argument("--figure", type=Path, metavar="FILE", help="save the costs as a figure")
-    command.set_defaults(command=_plan)
 
     text = "copy what a profile's runs showed to results/, and render the README from it"
-    command = commands.add_parser("results", help=text, description=text)
-    _add_profile(command)
-    command.set_defaults(command=_results)
+    _add_profile(add("results", _results, text))
 
     text = "judge responses or programs from a file, one verdict per row"
-    command = commands.add_parser("verify", help=text, description=text)
-    verify.add_arguments(command)
-    command.set_defaults(command=verify.run_command)
+    verify.add_arguments(add("verify", verify.run_command, text))
 
-    text = "compare the verifier with labelled rows, by category"
-    command = commands.add_parser("audit", help=text, description=text)
+    command = add("audit", _audit, "compare the verifier with labelled rows, by category")
     command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--workers", type=int, help="processes (default: one a core)")
-    command.set_defaults(command=_audit)
 
     text = "remove the candidate prompts that overlap benchmark items, with the evidence"
-    command = commands.add_parser("decontaminate", help=text, description=text)
+    command = add("decontaminate", curate_files.run_decontaminate, text)
     curate_files.add_decontaminate_arguments(command)
-    command.set_defaults(command=curate_files.run_decontaminate)
 
-    text = "keep one of exact and near-duplicate prompts"
-    command = commands.add_parser("dedup", help=text, description=text)
+    command = add("dedup", curate_files.run_dedup, "keep one of exact and near-duplicate prompts")
     curate_files.add_dedup_arguments(command)
-    command.set_defaults(command=curate_files.run_dedup)
     return parser
 
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile",
-        default="tiny",
-        help="a file of notebooks/profiles, without .yaml (default: tiny)",
-    )
+    text = "a file of notebooks/profiles, without .yaml (default: tiny)"
+    parser.add_argument("--profile", default="tiny", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ removal can be shown.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ace_lib.text import CJK, tokenize
@@ -110,10 +110,10 @@ def find_brief(row: dict) -> str:
     return f"prompt of {num_tokens} tokens" if num_tokens < MIN_PROMPT_TOKENS else ""
 
 
-def _shorten(text: str, length: int = 40) -> str:
-    """Return `text` on one line, cut to `length` characters."""
+def _shorten(text: str) -> str:
+    """Return `text` on one line, cut to 40 characters."""
     text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _example(prompt: str, gold: str = "7") -> dict:
@@ -166,9 +166,9 @@ RULES = (
 )
 
 
-def apply_rules(row: dict, rules: Iterable[Rule] = RULES) -> tuple[str, str]:
+def apply_rules(row: dict) -> tuple[str, str]:
     """Return (name of the first rule that excludes `row`, its evidence), or ("", "")."""
-    for rule in rules:
+    for rule in RULES:
         evidence = rule.find(row)
         if evidence:
             return rule.name, evidence

@@ -110,7 +110,7 @@ def _check_limits(name: str, value: Any) -> None:
     limit = limit_of(name)
     if limit is None or value is None:
         return
-    items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else []
-    for item in items or ([] if isinstance(value, list | dict) else [value]):
+    values = value.values() if isinstance(value, dict) else value
+    for item in values if isinstance(value, list | dict) else [value]:
         if not limit.allows(item):
             raise ParameterError(f"parameter {name!r}: {item!r} is out of range, allowed: {limit}")

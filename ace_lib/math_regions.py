@@ -78,15 +78,8 @@ def _member(item: Node) -> list[tuple]:
 
 
 def intersect(first: list[tuple], second: list[tuple]) -> list[tuple]:
-    """What two lists of intervals have in common."""
-    common = []
-    for a in first:
-        for b in second:
-            low, low_open = max((a[0], not a[1]), (b[0], not b[1]))
-            high, high_closed = min((a[2], a[3]), (b[2], b[3]))
-            if low < high or (low == high and high_closed and not low_open):
-                common.append((low, not low_open, high, high_closed))
-    return merge(common)
+    """What two lists of intervals have in common: the complement of what either lacks."""
+    return _complement(_complement(first) + _complement(second))
 
 
 def _complement(parts: list[tuple]) -> list[tuple]:

@@ -1,6 +1,6 @@
 """Estimators and intervals: avg@k, pass@k, paired differences.
 
-Scores are in **points** (0–100), the papers' unit. A *table* is what `evaluate.evaluate`
+Scores are in **points** (0–100), the papers' unit. A *table* is what `evaluate.read_table`
 returns: one row per (problem, sample) with columns `problem_id` and `reward` (1, 0, or NaN
 where the verifier itself failed; NaN rows are left out, never counted as wrong).
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.95
+NUM_DRAWS = 2000  # of a bootstrap
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,8 @@ def problem_scores(table: pd.DataFrame) -> pd.DataFrame:
 def avg_at_k(table: pd.DataFrame) -> Estimate:
     """avg@k: mean over problems of the mean reward over k samples (P1 section 4.1)."""
     scores = problem_scores(table)
-    means = scores["mean"].to_numpy()
-    low, high = _mean_interval(means)
-    return _points(means.mean(), max(low, 0.0), min(high, 1.0), scores)
+    low, high = _mean_interval(scores["mean"].to_numpy())
+    return _points(scores["mean"].mean(), max(low, 0.0), min(high, 1.0), scores)
 
 
 def mean_of_benchmarks(tables: Sequence[pd.DataFrame]) -> Estimate:
@@ -164,7 +164,7 @@ def pass_at_k_of_counts(judged: np.ndarray, passed: np.ndarray, k: int) -> np.nd
     return 1 - np.prod(factors.clip(min=0) / (judged[:, None] - steps), axis=1)
 
 
-def pass_at_k(table: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0) -> Estimate:
+def pass_at_k(table: pd.DataFrame, k: int) -> Estimate:
     """pass@k over problems with a percentile bootstrap interval over problems.
 
     Problems with fewer than k judged samples are left out (`n` tells how many remain).
@@ -176,14 +176,12 @@ def pass_at_k(table: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0)
     scores = scores[scores["judged"] >= k]
     if scores.empty:
         raise ValueError(f"pass@{k} needs problems with at least {k} judged samples each")
-    values = pass_at_k_of_counts(scores["judged"].to_numpy(), scores["passed"].to_numpy(), k)
-    low, high = bootstrap_mean_interval(values, num_draws, seed)
+    values = _pass_at_k(scores, k)
+    low, high = _bootstrap_mean_interval(values)
     return _points(values.mean(), max(low, 0.0), min(high, 1.0), scores)
 
 
-def pass_at_k_difference(
-    before: pd.DataFrame, after: pd.DataFrame, k: int, num_draws: int = 2000, seed: int = 0
-) -> Estimate:
+def pass_at_k_difference(before: pd.DataFrame, after: pd.DataFrame, k: int) -> Estimate:
     """pass@k of `after` minus `before`, paired by problem, bootstrap over problems; in points.
 
     Raises:
@@ -195,24 +193,22 @@ def pass_at_k_difference(
     if common.empty:
         raise ValueError(f"pass@{k} needs problems with {k} judged samples in both tables")
     first, second = (scores.loc[common] for scores in sides)
-    values = pass_at_k_of_counts(second["judged"].to_numpy(), second["passed"].to_numpy(), k)
-    values = values - pass_at_k_of_counts(first["judged"].to_numpy(), first["passed"].to_numpy(), k)
-    low, high = bootstrap_mean_interval(values, num_draws, seed)
-    return _points(values.mean(), low, high, first)
+    values = _pass_at_k(second, k) - _pass_at_k(first, k)
+    return _points(values.mean(), *_bootstrap_mean_interval(values), first)
 
 
-def bootstrap_mean_interval(
-    values: np.ndarray, num_draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def _pass_at_k(scores: pd.DataFrame, k: int) -> np.ndarray:
+    return pass_at_k_of_counts(scores["judged"].to_numpy(), scores["passed"].to_numpy(), k)
+
+
+def _bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Percentile bootstrap 95 % interval of the mean of independent `values` (range 1)."""
     if values.min() == values.max():
         reach = _reach_without_spread(len(values))
         return float(values[0]) - reach, float(values[0]) + reach
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(values), size=(num_draws, len(values)))
+    draws = np.random.default_rng(0).integers(len(values), size=(NUM_DRAWS, len(values)))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
-    return float(low), float(high)
+    return tuple(np.quantile(values[draws].mean(axis=1), [tail, 1 - tail]).tolist())
 
 
 def paired_contrast(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> Estimate:

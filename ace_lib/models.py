@@ -25,14 +25,10 @@ class ModelMissing(AceError):
     """A model name that leads to no model on this machine; the message says how to get it."""
 
 
-def cache_folder() -> Path:
-    """Folder for converted models: `$ACE_CACHE`, else `~/.cache/acereason-kit`."""
-    default = Path.home() / ".cache" / "acereason-kit"
-    return Path(os.environ.get("ACE_CACHE", default))
-
-
 def resolve_model(name: str | Path) -> Path:
     """Return the local folder of a model, converting or downloading it once if needed.
+
+    Converted models go to `$ACE_CACHE`, by default `~/.cache/acereason-kit`.
 
     Raises:
         ModelMissing: unknown name, a folder without `config.json`, the wheel of SmolLM2 not
@@ -41,24 +37,21 @@ def resolve_model(name: str | Path) -> Path:
     if str(name) == "tiny":
         from ace_lib import tinyworld
 
-        return Path(tinyworld.base_model_path())
+        return tinyworld.base_model_path()
     if str(name) == "smollm2-135m":
-        return convert_smollm2(cache_folder() / "smollm2-135m")
+        cache = os.environ.get("ACE_CACHE", Path.home() / ".cache" / "acereason-kit")
+        return convert_smollm2(Path(cache) / "smollm2-135m")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _checked_folder(folder)
+        if not (folder / "config.json").is_file():
+            raise ModelMissing(f"model folder {folder} has no config.json: is its run finished?")
+        return folder
     if match := HUB_ID.fullmatch(str(name)):
         return _download(*match.groups())
     raise ModelMissing(
         f"model {str(name)!r}: no such folder. Give 'tiny', 'smollm2-135m', "
         "a folder with config.json, or a hub id like 'Qwen/Qwen2.5-Math-1.5B'."
     )
-
-
-def _checked_folder(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise ModelMissing(f"model folder {folder} has no config.json: is its run finished?")
-    return folder
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

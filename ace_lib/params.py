@@ -12,22 +12,17 @@ the run and the second is the number.
 """
 
 import ast
-import html
 import os
 import types
-import typing
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ace_lib.declarations import Declaration, ParameterError, coerce, read_declarations
-from ace_lib.profiles import (
-    Profile,
-    default_notebooks_folder,
-    load_profile,
-    load_stage,
-)
+from ace_lib.markup import escape, html_table
+from ace_lib.profiles import Profile, default_notebooks_folder, load_profile, load_stage
 
 DATA_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".parquet", ".gguf")
 
@@ -78,60 +73,29 @@ class Settings:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f"<th style='text-align:left'>{title}</th>"
-            for title in ("parameter", "value", "from", "paper", "what it is")
-        )
-        body = "".join(
-            "<tr>"
-            + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in row)
-            + "</tr>"
-            for row in self.rows()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        head = ("parameter", "value", "from", "paper", "what it is")
+        return html_table(head, [map(escape, row) for row in self.rows()])
 
 
-def resolve(
-    notebook: str,
-    cells: list[str] | None = None,
-    namespace: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Collect, check and show the parameters of the running notebook.
-
-    Args:
-        notebook: Name of the notebook, as "05_train_sft".
-        cells: Sources of the cells run so far; by default the kernel's own.
-        namespace: Names and values the cells defined; by default the kernel's own.
+def resolve(notebook: str) -> Settings:
+    """Collect, check and show the parameters of the running notebook, named as "05_train_sft".
 
     Raises:
         ParameterError: A name is not declared, or a value is missing, wrong or out of range.
         ProfileError: The profile is unknown or not well formed.
     """
-    shell = None
-    if cells is None or namespace is None:
-        from IPython import get_ipython
+    from IPython import get_ipython
+    from IPython.display import display
 
-        shell = get_ipython()
-        if shell is None:
-            raise ParameterError("params.resolve works in a notebook; elsewhere pass cells=…")
-        cells, namespace = shell.user_ns["In"], shell.user_ns
-    source, injected = _find_cells(cells)
-    declarations = read_declarations(source)
-    _reject_undeclared(notebook, injected, declarations)
-    given = {}
-    for name, declaration in declarations.items():
-        value = namespace.get(name, declaration.default)
-        if value is not None:
-            given[name] = (value, "papermill" if name in injected else "cell")
-    settings = _fill(notebook, declarations, given)
-    if shell is not None:
-        from IPython.display import display
-
-        # huggingface_hub reads this once, at its first import, which comes later.
-        if not load_profile(settings.profile).needs["network"]:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-        display(settings)
+    shell = get_ipython()
+    if shell is None:
+        raise ParameterError("params.resolve works in a notebook; elsewhere use resolve_source")
+    source, injected = _find_cells(shell.user_ns["In"])
+    settings = _fill(notebook, source, shell.user_ns, injected)
+    # huggingface_hub reads this once, at its first import, which comes later.
+    if not load_profile(settings.profile).needs["network"]:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    display(settings)
     return settings
 
 
@@ -143,15 +107,7 @@ def resolve_source(notebook: str, source: str, overrides: Mapping[str, Any]) -> 
         source: Text of its `parameters` cell.
         overrides: The parameters that papermill will inject.
     """
-    declarations = read_declarations(source)
-    _reject_undeclared(notebook, overrides, declarations)
-    given = {
-        name: (declaration.default, "cell")
-        for name, declaration in declarations.items()
-        if declaration.default is not None
-    }
-    given |= {name: (value, "papermill") for name, value in overrides.items() if value is not None}
-    return _fill(notebook, declarations, given)
+    return _fill(notebook, source, overrides, overrides)
 
 
 def _find_cells(cells: list[str]) -> tuple[str, set[str]]:
@@ -180,7 +136,7 @@ def _injected_names(cells: list[str]) -> set[str]:
 
 
 def _reject_undeclared(
-    notebook: str, names: typing.Iterable[str], declarations: Mapping[str, Declaration]
+    notebook: str, names: Iterable[str], declarations: Mapping[str, Declaration]
 ) -> None:
     for name in names:
         if name not in declarations:
@@ -193,41 +149,43 @@ def _reject_undeclared(
 
 
 def _fill(
-    notebook: str,
-    declarations: Mapping[str, Declaration],
-    given: dict[str, tuple[Any, str]],
+    notebook: str, source: str, namespace: Mapping[str, Any], injected: Collection[str]
 ) -> Settings:
-    profile_value = given.get("profile", (None, ""))[0]
-    profile = load_profile(coerce("profile", profile_value, "str"))
+    """Settings from a `parameters` cell and what its names stand for, where they are set."""
+    declarations = read_declarations(source)
+    _reject_undeclared(notebook, injected, declarations)
+    given = {name: namespace.get(name, declarations[name].default) for name in declarations}
+    given = {name: value for name, value in given.items() if value is not None}
+    profile = load_profile(coerce("profile", given.get("profile"), "str"))
     _reject_undeclared(f"{profile.path.name}: {notebook}", profile.section(notebook), declarations)
     layers = _layers(notebook, profile, given)
-    values, origins, papers = {}, {}, {}
+    found = ChainMap(*(section for _, section, _ in layers))
+    papers = ChainMap(*(stated for *_, stated in layers))
+    values, origins = {}, {}
     for name, declaration in declarations.items():
-        for origin, section, layer_papers in layers:
-            if name in layer_papers:
-                papers.setdefault(name, layer_papers[name])
-            if name in section and name not in values:
-                value = section[name]  # null in a profile is a choice, not a gap
-                checked = None if value is None else coerce(name, value, declaration.type_text)
-                values[name] = checked
-                origins[name] = given[name][1] if origin == "given" else origin
-        if name not in values:
+        if name not in found:
             raise ParameterError(
                 f"{notebook}: no value for {name!r} ({declaration.about or declaration.type_text});"
                 f" set it in {profile.path.name} under notebooks: {notebook}: or pass it with -p"
             )
-        values[name] = _absolute_paths(name, values[name])
+        value = found[name]
+        if value is not None:  # null in a profile is a choice, not a gap
+            value = _absolute_paths(name, coerce(name, value, declaration.type_text))
+        values[name] = value
+        origin = next(origin for origin, section, _ in layers if name in section)
+        origins[name] = "papermill" if origin == "cell" and name in injected else origin
+    papers = {name: papers[name] for name in declarations if name in papers}
     abouts = {name: declaration.about for name, declaration in declarations.items()}
     return Settings(notebook, values, origins, papers, abouts)
 
 
 def _layers(
-    notebook: str, profile: Profile, given: dict[str, tuple[Any, str]]
+    notebook: str, profile: Profile, given: Mapping[str, Any]
 ) -> list[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
     """(origin, values, paper comments) in order of precedence."""
-    layers = [("given", {name: value for name, (value, _) in given.items()}, {})]
+    layers = [("cell", given, {})]
     if "stage" in given:
-        stage = load_stage(str(given["stage"][0]))
+        stage = load_stage(str(given["stage"]))
         section = profile.stages.get(stage.name, {})
         layers.append((f"{profile.name} stage", section, profile.papers("stages", stage.name)))
         layers.append((stage.path.name, stage.values, stage.papers))

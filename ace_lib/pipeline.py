@@ -9,12 +9,12 @@ import fcntl
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ace_lib import AceError, memory, pages, provenance, runs
 from ace_lib.profiles import default_notebooks_folder, load_profile
@@ -50,7 +50,9 @@ def run_profile(profile: str, only: str = "", redo: str = "") -> list[str]:
     chosen = select(steps, only) if only else steps
     again = [step for step in select(steps, redo) if step in chosen] if redo else []
     if not again and all(is_complete(step) for step in chosen):
-        _say_nothing_to_do(profile, chosen)
+        index = runs.profile_folder(profile) / "index.html"
+        print(f"nothing to do: {len(chosen)} of {len(chosen)} runs of profile {profile} are "
+              f"complete; open {index}{_library_note(chosen)}")  # fmt: skip
         return []
     check_room(profile)
     with _only_process(profile), RunLog(runs.profile_folder(profile) / "run.log") as log:
@@ -83,19 +85,16 @@ def check_room(profile: str) -> None:
         PipelineError: The disk has less room than the profile needs.
     """
     folder = runs.profile_folder(profile)
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise runs.unwritable(folder, error) from None
     needed = load_profile(profile).needs["disk_gib"]
     free = shutil.disk_usage(folder).free / 2**30
     if free < needed:
         raise PipelineError(
-            f"only {free:.2f} GiB of disk space are free at {existing}, profile {profile} needs "
+            f"only {free:.2f} GiB of disk space are free at {folder}, profile {profile} needs "
             f"{needed:g} GiB: free some, or set ACE_RUNS to a folder on another disk"
         )
 
@@ -115,21 +114,16 @@ def _bring_up_to_date(step: Step, log: RunLog) -> bool:
     seconds = time.monotonic() - started
     _check_done(step)
     try:
-        _publish(step, output)
+        notebook = step.folder / f"{step.name}.ipynb"
+        os.replace(output, notebook)
+        shutil.rmtree(output.parent)  # a killed run may have left its notebook there
+        pages.write_html(notebook)
         _record(profile, step.name, seconds, peak.gib)
         pages.write_index(profile, read_steps(profile))
     except OSError as error:  # a run without its page would be skipped for ever
-        raise _failed(step, output, seconds, str(error)) from None
+        raise _failed(step, output, str(error)) from None
     log.write(f"{step.name}: complete in {seconds:.0f} s, peak memory {peak.gib:.1f} GiB")
     return True
-
-
-def _publish(step: Step, output: Path) -> None:
-    """Move the executed notebook into its run and write its page."""
-    notebook = step.folder / f"{step.name}.ipynb"
-    os.replace(output, notebook)
-    shutil.rmtree(output.parent)  # a killed run may have left its notebook there
-    pages.write_html(notebook)
 
 
 def _execute(step: Step, output: Path, log: RunLog) -> None:
@@ -142,7 +136,6 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
     if not needs["network"]:
         os.environ["HF_HUB_OFFLINE"] = "1"
     output.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     try:
         with log.of_papermill(step.name):
             papermill.execute_notebook(
@@ -160,21 +153,21 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
         if error.ename == OutOfTime.__name__:
             _clear(step, output)
             raise OutOfTime(f"{step.name}: {reason}; the same command goes on from here") from None
-        raise _failed(step, output, time.monotonic() - started, reason) from None
+        raise _failed(step, output, reason) from None
     except DeadKernelError:
         reason = (
             "its kernel died, most likely for lack of memory "
             f"(the profile needs {needs['memory_gib']:g} GiB)"
         )
-        raise _failed(step, output, time.monotonic() - started, reason) from None
+        raise _failed(step, output, reason) from None
     except OSError as error:
-        raise _failed(step, output, time.monotonic() - started, str(error)) from None
+        raise _failed(step, output, str(error)) from None
     except BaseException:  # interrupted: the partial run stays, to be resumed
         _clear(step, output)
         raise
 
 
-def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineError:
+def _failed(step: Step, output: Path, reason: str) -> PipelineError:
     """Keep the failed notebook for reading, and make sure that nothing looks complete."""
     kept = runs.profile_folder(step.settings.profile) / "failed" / output.name
     try:
@@ -187,7 +180,7 @@ def _failed(step: Step, output: Path, seconds: float, reason: str) -> PipelineEr
     if "No space left on device" in reason:
         reason += ": free some disk space, or set ACE_RUNS to a folder on another disk"
     return PipelineError(
-        f"{step.name} failed after {seconds:.0f} s: {reason}{where}; "
+        f"{step.name} failed: {reason}{where}; "
         "once that is mended, the same command goes on from here"
     )
 
@@ -198,13 +191,11 @@ def _clear(step: Step, output: Path) -> None:
 
 
 def _check_done(step: Step) -> None:
-    found = runs.state(step.settings.profile, step.name)
-    if not found or not found["done"]:
+    if not (runs.state(step.settings.profile, step.name) or {}).get("done"):
         raise PipelineError(
             f"{step.name} ran to its end without run.finish(…): call it in the last code cell"
         )
-    expected = runs.hash_inputs(step.notebook, step.settings, step.inputs)
-    if found["input_hash"] != expected:
+    if not is_complete(step):
         (step.folder / "DONE").unlink()
         raise PipelineError(
             f"{step.name}: its notebook, parameters or inputs changed while it ran; run again"
@@ -213,29 +204,13 @@ def _check_done(step: Step) -> None:
 
 def _record(profile: str, name: str, seconds: float, peak_gib: float) -> None:
     """Write the step's wall time and peak memory into `timings.json`."""
-    path = runs.profile_folder(profile) / "timings.json"
-    timings = read_timings(profile)
+    timings = runs.read_timings(profile)
     timings[name] = {
         "seconds": round(seconds, 1),
         "peak_memory_gib": round(peak_gib, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    runs.write_json(path, timings)
-
-
-def read_timings(profile: str) -> dict[str, dict[str, Any]]:
-    """Return step -> {"seconds", "peak_memory_gib", "finished"} of its last execution."""
-    try:
-        return runs.read_json(runs.profile_folder(profile) / "timings.json")
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _say_nothing_to_do(profile: str, steps: list[Step]) -> None:
-    print(
-        f"nothing to do: {len(steps)} of {len(steps)} runs of profile {profile} are complete; "
-        f"open {runs.profile_folder(profile) / 'index.html'}{_library_note(steps)}"
-    )
+    runs.write_json(runs.profile_folder(profile) / "timings.json", timings)
 
 
 def _library_note(steps: list[Step]) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import html
 import io
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+import pandas
+
+from ace_lib import runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,47 +55,28 @@ def figure(
     return fig, fig.subplots(num_rows, num_columns)
 
 
-def show(fig: Figure, alt: str, name: str = "") -> None:
+def show(fig: Figure, alt: str, name: str) -> None:
     """Save the figure as PNG in the current run's folder and display it with its alt text.
 
     Args:
         fig: the figure.
         alt: what a reader who cannot see it must know: axes, finding, numbers.
-        name: file name without suffix; made from the alt text's first words when empty.
+        name: file name without suffix.
 
     Raises:
         ValueError: the alt text has fewer than four words.
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt text {alt!r} tells too little: say what the figure shows")
-    image = io.BytesIO()
-    fig.savefig(image, format="png", metadata={"Description": alt})
-    if folder := _figure_folder():
-        (folder / f"{name or file_name(alt)}.png").write_bytes(image.getvalue())
     from IPython.display import HTML, display
 
-    display(HTML(image_tag(image.getvalue(), alt)))
-
-
-def image_tag(png: bytes, alt: str) -> str:
-    """HTML `<img>` with the picture inside and the alt text beside it."""
-    data = base64.b64encode(png).decode()
-    style = "max-width:100%;height:auto"
-    return f'<img style="{style}" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-
-
-def file_name(alt: str) -> str:
-    """Readable file name from the first six words of an alt text."""
-    words = re.findall(r"[a-z0-9]+", alt.lower())[:6]
-    return "figure-" + "-".join(words)
-
-
-def _figure_folder() -> Path | None:
-    """Folder of the running notebook's run; None outside a run."""
-    from ace_lib import runs
-
-    run = runs.current()
-    return run.folder if run else None
+    image = io.BytesIO()
+    fig.savefig(image, format="png", metadata={"Description": alt})
+    if run := runs.current():
+        (run.folder / f"{name}.png").write_bytes(image.getvalue())
+    data = base64.b64encode(image.getvalue()).decode()
+    style, text = "max-width:100%;height:auto", html.escape(alt)
+    display(HTML(f'<img style="{style}" alt="{text}" src="data:image/png;base64,{data}">'))
 
 
 def errorbars(
@@ -114,16 +96,18 @@ def errorbars(
     axes.errorbar(x, centre, yerr=[below, above], label=label or None, color=color, **style)
 
 
-def arms(axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)") -> None:
+def arms(
+    axes: Axes, rows: Sequence[Mapping], unit: str = "avg@k (points)", label: str = ""
+) -> None:
     """Horizontal dot-and-interval chart of {name, score|avg, low, high, color}, first row on top.
 
-    A `color` may be left out.
+    A `color` may be left out; `label` names the dots in the legend.
     """
     for place, row in enumerate(rows):
         centre = row["avg"] if "avg" in row else row["score"]
         reach = [[centre - row["low"]], [row["high"] - centre]]
-        color = row.get("color", BLUE)
-        axes.errorbar([centre], [place], xerr=reach, fmt="o", color=color, capsize=3)
+        style = {"color": row.get("color", BLUE), "label": "" if place else label}
+        axes.errorbar([centre], [place], xerr=reach, fmt="o", capsize=3, **style)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(unit)
@@ -135,13 +119,9 @@ def doubling_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def smooth(values: Sequence[float], window: int) -> list[float]:
+def smooth(values: Sequence[float | None], window: int) -> list[float]:
     """Mean of the last `window` values at each step, fewer at the start; None values skipped."""
-    means = []
-    for end in range(1, len(values) + 1):
-        part = [v for v in values[max(0, end - window) : end] if v is not None and v == v]
-        means.append(sum(part) / len(part) if part else float("nan"))
-    return means
+    return pandas.Series(values, dtype=float).rolling(window, min_periods=1).mean().tolist()
 
 
 def training_curve(
@@ -171,19 +151,9 @@ def paper_vs_ours(axes: Axes, rows: Sequence[Mapping]) -> None:
 
     First row on top; a line marks zero.
     """
-    for place, row in enumerate(rows):
-        reach = [[row["avg"] - row["low"]], [row["high"] - row["avg"]]]
-        label = "ours, 95 % interval" if place == 0 else None
-        axes.errorbar(
-            [row["avg"]], [place], xerr=reach, fmt="o", color=row["color"], capsize=3, label=label
-        )
-    published = [
-        (row["paper"], place) for place, row in enumerate(rows) if row["paper"] is not None
-    ]
-    if published:
-        axes.plot(*zip(*published, strict=True), "D", color=PINK, label="paper, on its own scale")
+    arms(axes, rows, "effect (points)", "ours, 95 % interval")
+    papers = [(row["paper"], place) for place, row in enumerate(rows) if row["paper"] is not None]
+    if papers:
+        axes.plot(*zip(*papers, strict=True), "D", color=PINK, label="paper, on its own scale")
     axes.axvline(0, color=BLACK, linewidth=1)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("effect (points)")
     axes.legend(loc="best")

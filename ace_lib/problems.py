@@ -18,6 +18,7 @@ import re
 import tempfile
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,8 +152,13 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     the folder cannot be written.
     """
     path = Path(path)
+    lines = ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows)
     with written_whole(path) as handle:
-        _write_lines(handle, rows, compress=path.suffix == ".gz")
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed:
+                packed.writelines(lines)
+        else:
+            handle.writelines(lines)
     return path
 
 
@@ -180,16 +186,6 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def _write_lines(handle, rows: Iterable[dict], compress: bool) -> None:
-    """Write one JSON object per line to the binary `handle`."""
-    lines = ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows)
-    if not compress:
-        handle.writelines(lines)
-        return
-    with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed:
-        packed.writelines(lines)
-
-
 # --- columns for datasets and TRL ----------------------------------------------------------------
 
 
@@ -202,19 +198,6 @@ def to_columns(rows: list[dict]) -> dict[str, list]:
     columns = {key: [row.get(key) for row in rows] for key in keys}
     columns["tests"] = [json.dumps(tests or []) for tests in columns["tests"]]
     return columns
-
-
-def from_columns(columns: dict[str, list]) -> list[dict]:
-    """Undo `to_columns`: one dict per row, `tests` a list again, None values dropped."""
-    keys = list(columns)
-    rows = [
-        {key: value for key, value in zip(keys, values, strict=True) if value is not None}
-        for values in zip(*columns.values(), strict=True)
-    ]
-    for row in rows:
-        if isinstance(row.get("tests"), str):
-            row["tests"] = json.loads(row["tests"])
-    return rows
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -232,32 +215,42 @@ def load(source: str | Path, limit: int | None = None, seed: int = 0) -> Problem
     from ace_lib import adapters
 
     name = str(source)
-    numbered = _raw_rows(name)
-    problems = adapters.adapt_rows(numbered, source_name=_short_name(name))
-    _require_unique_ids(problems, name)
+    problems = adapters.adapt_rows(_raw_rows(name), source_name=_short_name(name))
+    repeated = [i for i, n in Counter(problem["id"] for problem in problems).items() if n > 1]
+    if repeated:  # verdicts and resumed samples are keyed by id
+        raise ProblemFileError(
+            f"{name}: id {repeated[0]!r} occurs twice. Give every problem its own id, "
+            "or drop the id column to have them numbered."
+        )
     if not problems:
         reason = problems.skipped[0]["reason"] if problems.skipped else "the source is empty"
         raise ProblemFileError(f"{name}: no usable problem ({reason}).")
     if problems.skipped:
-        _warn_of_skipped(problems, name)
+        first, count = problems.skipped[0], len(problems.skipped)
+        warnings.warn(
+            f"{name}: {count} of {len(problems) + count} rows left out; first: row {first['row']} "
+            f"({first['id']}): {first['reason']}. All in `.skipped`.",
+            ProblemWarning,
+            stacklevel=2,
+        )
     if limit is not None and limit < len(problems):
         chosen = sorted(random.Random(seed).sample(range(len(problems)), limit))
         return ProblemList([problems[index] for index in chosen], problems.skipped)
     return problems
 
 
-def _raw_rows(name: str) -> list[tuple[int, dict]]:
+def _raw_rows(name: str) -> Iterable[tuple[int, dict]]:
     """Fetch (row number from 1, raw row) from wherever `name` points."""
     if name.startswith("hub:"):
-        return list(enumerate(_hub_rows(name), start=1))
+        return enumerate(_hub_rows(name), start=1)
     if name.startswith("tiny-"):
         from ace_lib import tinyworld
 
         if name not in tinyworld.BENCHMARKS:
             known = ", ".join(tinyworld.BENCHMARKS)
             raise ProblemFileError(f"{name}: no such bundled set. Bundled: {known}.")
-        return list(enumerate(tinyworld.benchmark(name), start=1))
-    return list(iterate_jsonl(name))
+        return enumerate(tinyworld.benchmark(name), start=1)
+    return iterate_jsonl(name)
 
 
 def _hub_rows(name: str) -> Iterable[dict]:
@@ -272,11 +265,9 @@ def _hub_rows(name: str) -> Iterable[dict]:
 
     try:
         return datasets.load_dataset(
-            match["name"],
-            match["config"],
-            revision=match["revision"],
+            match["name"], match["config"], revision=match["revision"],
             split=match["split"] or "train",
-        )
+        )  # fmt: skip
     except Exception as error:  # the hub client raises many unrelated types
         raise ProblemFileError(
             f"{name}: cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]}). "
@@ -289,26 +280,3 @@ def _short_name(name: str) -> str:
     if name.startswith("hub:"):
         return HUB_NAME.match(name)["name"].split("/")[1]
     return Path(name).name.removesuffix(".gz").removesuffix(".jsonl")
-
-
-def _require_unique_ids(problems: list[dict], name: str) -> None:
-    """Refuse repeated ids: verdicts and resumed samples are keyed by id."""
-    seen: set[str] = set()
-    for problem in problems:
-        if problem["id"] in seen:
-            raise ProblemFileError(
-                f"{name}: id {problem['id']!r} occurs twice. Give every problem its own id, "
-                "or drop the id column to have them numbered."
-            )
-        seen.add(problem["id"])
-
-
-def _warn_of_skipped(problems: ProblemList, name: str) -> None:
-    """Announce left-out rows once, with the first one as the example."""
-    first = problems.skipped[0]
-    warnings.warn(
-        f"{name}: {len(problems.skipped)} of {len(problems) + len(problems.skipped)} rows left "
-        f"out; first: row {first['row']} ({first['id']}): {first['reason']}. All in `.skipped`.",
-        ProblemWarning,
-        stacklevel=3,
-    )

@@ -38,10 +38,7 @@ def user_message(row: dict) -> str:
 
 def chat_prompt(row: dict) -> list[dict[str, str]]:
     """System and user message of a problem row, as chat templates and TRL take them."""
-    return [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": user_message(row)},
-    ]
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user_message(row)}]
 
 
 def render_prompt(tokenizer: object, row: dict, think: bool = True) -> str:

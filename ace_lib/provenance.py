@@ -18,13 +18,15 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "math-veri
 def collect() -> dict[str, Any]:
     """Return git commit, lock, library hash, versions and hardware of this process."""
     lock = lock_file()
+    versions = {package: installed_version(package) for package in PACKAGES}
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
         "lock": lock.name,
         "lock_sha256": hash_file(lock) if lock.is_file() else None,
         "library_sha256": hash_library(),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()}
+        | {package: version for package, version in versions.items() if version},
         "hardware": hardware(),
     }
 
@@ -88,11 +90,6 @@ def gpus() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return result.stdout.strip().splitlines() if result.returncode == 0 else []
-
-
-def _versions() -> dict[str, str]:
-    found = {package: installed_version(package) for package in PACKAGES}
-    return {package: version for package, version in found.items() if version}
 
 
 def _processor() -> str:

@@ -6,14 +6,14 @@ table carries the command that makes it again.
 
 from __future__ import annotations
 
-import html
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ace_lib import AceError, pipeline, runs
+from ace_lib import AceError, runs
+from ace_lib.markup import PAGE, escape, html_table, markdown_table
 from ace_lib.profiles import load_profile, stages
 
 BEGIN, END = "<!-- {profile}:begin -->", "<!-- {profile}:end -->"  # around a README's results
@@ -23,21 +23,6 @@ VERDICT_COLORS = {
     "inconclusive": "#9A6700",
     "not_run": "#666666",
 }
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font-family: sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem; }}
-th, td {{ text-align: left; vertical-align: top; padding: .35rem .6rem;
-          border-bottom: 1px solid #ccc; }}
-td small {{ color: #555; }}
-</style></head>
-<body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
 
 
 class ReportError(AceError):
@@ -78,7 +63,7 @@ def collect_results(profile: str) -> list[Result]:
 
 def command_of(profile: str, step: str) -> str:
     """Command that makes a run again: `ace run`, or papermill where it was run with overrides."""
-    if step in pipeline.read_timings(profile):
+    if step in runs.read_timings(profile):
         return f"ace run --profile {profile} --only {step}"
     manifest = runs.read_json(runs.completed(profile, step) / "manifest.json")
     given = [name for name, origin in manifest["origins"].items() if origin == "papermill"]
@@ -97,11 +82,6 @@ def _portable(value: object) -> object:
     return Path(value).name if is_path else value
 
 
-def benchmark_names(results: Sequence[Result]) -> list[str]:
-    """Benchmarks of all results, in order of first appearance."""
-    return list(dict.fromkeys(name for result in results for name in result.scores))
-
-
 def show_score(score: dict | None) -> str:
     """`52.1 [48.0, 56.2]`, or a dash where nothing was measured."""
     if not score:
@@ -111,20 +91,17 @@ def show_score(score: dict | None) -> str:
 
 def results_markdown(results: Sequence[Result]) -> str:
     """Results as a Markdown table, one row per model with its command."""
-    names = benchmark_names(results)
-    head = ["model", *(f"`{name}`" for name in names), "command"]
-    rows = [
-        [r.model, *(show_score(r.scores.get(name)) for name in names), f"`{r.command}`"]
+    return markdown_table(*_results_table(results, "`{}`"))
+
+
+def _results_table(results: Sequence[Result], code: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows; `code` is the form of names and commands."""
+    names = list(dict.fromkeys(name for result in results for name in result.scores))
+    head = ["model", *map(code.format, names), "command"]
+    return head, [
+        [r.model, *(show_score(r.scores.get(name)) for name in names), code.format(r.command)]
         for r in results
     ]
-    return markdown_table(head, rows)
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown table; pipes inside cells are escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
 def collect_costs(profile: str) -> list[dict]:
@@ -132,7 +109,7 @@ def collect_costs(profile: str) -> list[dict]:
 
     Peak memory of all processes of a run is known when `ace run` executed it; None otherwise.
     """
-    timings = pipeline.read_timings(profile)
+    timings = runs.read_timings(profile)
     place = {stage.name: number for number, stage in enumerate(stages())}
     folders = [path.parent for path in runs.profile_folder(profile).glob("[0-9][0-9]_*/DONE")]
     folders.sort(key=lambda path: (path.name[:2], place.get(path.name.partition("-")[2], 0)))
@@ -165,6 +142,8 @@ def readme_block(profile: str) -> str:
     Raises:
         ReportError: no model of this profile has been measured yet.
     """
+    from PIL import Image  # comes with matplotlib
+
     results = collect_results(profile)
     if not results:
         raise ReportError(f"no measured model in {runs.profile_folder(profile)}: run it first")
@@ -174,7 +153,6 @@ def readme_block(profile: str) -> str:
     minutes = sum(cost["seconds"] for cost in costs) / 60
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
     lines = [
-        *_signature_figure(profile),
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
@@ -183,7 +161,11 @@ def readme_block(profile: str) -> str:
     ]
     if results[0].run == "03_measure_models":
         lines.append(_sampling_note(runs.completed(profile, results[0].run)))
-    if verdicts := _verdict_counts(profile):
+    if ledger := _ledger_folder(profile):
+        with Image.open(ledger / "road.png") as image:  # saved with its alt text
+            lines.insert(0, f"![{image.text['Description']}](results/{profile}/road.png)")
+        counts = runs.read_json(ledger / "claims.json")["counts"]
+        verdicts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
         lines.append(f"Claims ledger: {verdicts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
 
@@ -206,24 +188,10 @@ def _sampling_note(folder: Path) -> str:
     )
 
 
-def _signature_figure(profile: str) -> list[str]:
-    """Markdown of notebook 11's road figure, with the alt text it was saved with; else nothing."""
-    from PIL import Image  # comes with matplotlib
-
-    try:
-        figure = runs.completed(profile, "11_report") / "road.png"
-    except runs.RunMissing:
-        return []
-    with Image.open(figure) as image:
-        return [f"![{image.text['Description']}](results/{profile}/road.png)"]
-
-
-def _verdict_counts(profile: str) -> str:
-    try:
-        data = runs.read_json(runs.completed(profile, "11_report") / "claims.json")
-    except runs.RunMissing:
-        return ""
-    return ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in data["counts"].items())
+def _ledger_folder(profile: str) -> Path | None:
+    """Folder of notebook 11's run, where it is complete."""
+    done = (runs.state(profile, "11_report") or {}).get("done")
+    return runs.completed(profile, "11_report") if done else None
 
 
 def update_readme(readme: Path, profile: str) -> bool:
@@ -266,10 +234,9 @@ def publish(profile: str, repository: Path) -> list[Path]:
         "costs": collect_costs(profile),
     }
     written = [runs.write_json(folder / "results.json", record)]
-    if (runs.state(profile, "11_report") or {}).get("done"):
+    if ledger := _ledger_folder(profile):
         for name in ("claims.json", "road.png", "effects.png"):
-            source = runs.completed(profile, "11_report") / name
-            written.append(Path(shutil.copy(source, folder / name)))
+            written.append(Path(shutil.copy(ledger / name, folder / name)))
     return written
 
 
@@ -285,58 +252,36 @@ def show_effect(effect: dict) -> str:
 
 def claims_table_html(rows: Sequence[dict]) -> str:
     """Ledger as an HTML table: claim, paper, ours, rule, verdict, command."""
-    body = "".join(_claim_row(row) for row in rows)
-    titles = ("claim", "paper [mark]", "ours (95 % interval)", "rule", "verdict")
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    head = ("claim", "paper [mark]", "ours (95 % interval)", "rule", "verdict")
+    return html_table(head, map(_claim_row, rows))
 
 
-def _claim_row(row: dict) -> str:
+def _claim_row(row: dict) -> list[str]:
     published = [f"{p['what']}: {p['value']} [{p['mark']}]" for p in row["published"]]
     ours = [show_effect(effect) for effect in row["effects"]]
     ours += [row["note"]] if row["note"] else []
     color = VERDICT_COLORS[row["verdict"]]
     verdict = f'<b style="color:{color}">{row["verdict"].replace("_", " ")}</b>'
-    cells = [
-        f"<b>{_escape(row['id'])}</b><br>{_escape(row['claim'])}",
-        "<br>".join(map(_escape, published)),
-        "<br>".join(map(_escape, ours)),
-        f"<small>{_escape(row['rule'])}</small>",
-        f"{verdict}<br><small><code>{_escape(row['command'])}</code></small>",
+    return [
+        f"<b>{escape(row['id'])}</b><br>{escape(row['claim'])}",
+        "<br>".join(map(escape, published)),
+        "<br>".join(map(escape, ours)),
+        f"<small>{escape(row['rule'])}</small>",
+        f"{verdict}<br><small><code>{escape(row['command'])}</code></small>",
     ]
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def table_html(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Plain HTML table of text cells."""
-    titles = "".join(f"<th>{_escape(title)}</th>" for title in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def write_page(profile: str, claim_rows: Sequence[dict], path: Path) -> Path:
     """Write the report page: ledger, results, cost, deviations from the paper."""
-    results = collect_results(profile)
-    names = benchmark_names(results)
-    models = [
-        (r.model, *(show_score(r.scores.get(name)) for name in names), r.command) for r in results
-    ]
-    costs = [(c["run"], c["seconds"], c["peak_gib"] or "–") for c in collect_costs(profile)]
-    deviations = "".join(
-        f"<li>{_escape(d)}</li>" for d in load_profile(profile).deviates_from_paper
-    )
-    sections = [
-        ("Claims", claims_table_html(claim_rows)),
-        ("Results", table_html(("model", *names, "command"), models)),
-        ("Cost", table_html(("run", "seconds", "peak GiB"), costs)),
-        ("Deviations from the papers", f"<ul>{deviations}</ul>"),
-    ]
-    body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections)
-    path.write_text(PAGE.format(title=f"Report of profile {profile}", body=body), encoding="utf-8")
-    return path
-
-
-def _escape(text: str) -> str:
-    return html.escape(text, quote=False)
+    results = _results_table(collect_results(profile), "<code>{}</code>")
+    costs = [[str(cost[key] or "–") for key in ("run", "seconds", "peak_gib")]
+             for cost in collect_costs(profile)]  # fmt: skip
+    deviations = [f"<li>{escape(text)}</li>" for text in load_profile(profile).deviates_from_paper]
+    sections = {
+        "Claims": claims_table_html(claim_rows),
+        "Results": html_table(*results),
+        "Cost": html_table(("run", "seconds", "peak GiB"), costs),
+        "Deviations from the papers": f"<ul>{''.join(deviations)}</ul>",
+    }
+    body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
+    return runs.write_text(path, PAGE.format(title=f"Report of profile {profile}", body=body))

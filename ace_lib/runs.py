@@ -15,6 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -34,18 +35,16 @@ class RunFolderError(AceError):
     """A run folder cannot be written or read."""
 
 
+@dataclass
 class Run:
     """The folder of one running notebook. Made by `start`, closed by `finish`."""
 
-    def __init__(
-        self, folder: Path, settings: Settings, inputs: list[str], input_hash: str, run_id: str
-    ) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.inputs = inputs
-        self.input_hash = input_hash
-        self.run_id = run_id
-        self.started = time.time()
+    folder: Path
+    settings: Settings
+    inputs: list[str]
+    input_hash: str
+    run_id: str
+    started: float = field(default_factory=time.time)
 
     def path(self, name: str) -> Path:
         """Return the path of a file of this run, its parent folder made."""
@@ -223,6 +222,14 @@ def summary(profile: str, step: str) -> dict[str, Any]:
     return read_json(completed(profile, step) / "DONE")["summary"]
 
 
+def read_timings(profile: str) -> dict[str, dict[str, Any]]:
+    """Return step -> {"seconds", "peak_memory_gib", "finished"} of its last execution."""
+    try:
+        return read_json(profile_folder(profile) / "timings.json")
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def hash_inputs(notebook: str, settings: Settings, inputs: list[str]) -> str:
     """Return a hash of all that decides a run's result, the library's source excepted.
 
@@ -291,11 +298,16 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, data: Any) -> Path:
-    """Write a JSON file whole or not at all: beside it first, then moved into place."""
+    """Write a JSON file whole or not at all."""
+    return write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all: beside it first, then moved into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ read once, finished rows leave the batch, and the temperature-adjusted entropy (
 softmax(logits / T)) is noted at every token, exactly, since the logits are at hand.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ace_lib import parallel
 from ace_lib.decoder import Decoder
+from ace_lib.prompts import render_prompt
 
 # Rows leave the batch when this share of it has finished: copying the cache costs a few steps.
 DROP_SHARE = 0.2
@@ -229,6 +230,14 @@ def load(model_path: Path | str) -> tuple[torch.nn.Module, object]:
     return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
 
 
+def render_prompts(model_path: Path | str, rows: Sequence[dict], think: bool = True) -> list[str]:
+    """Prompts of problem rows for a model; `think` as in `ace_lib.prompts.render_prompt`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    return [render_prompt(tokenizer, row, think) for row in rows]
+
+
 def sample(
     model_path: Path | str,
     prompts: Sequence[str],
@@ -239,13 +248,16 @@ def sample(
     seed: int = 0,
     engine: str = "transformers",
     max_rows: int = 512,
-    progress: Callable[..., None] | None = None,
-) -> list[list[Sample]]:
-    """Sample `num_samples` completions of every rendered prompt.
+) -> Iterator[list[list[Sample]]]:
+    """Sample `num_samples` completions of every prompt; yield a list of samples per prompt.
+
+    The built-in sampler yields `max_rows // num_samples` prompts at a time. Each chunk's randomness
+    depends on the seed and the chunk's place only, so what comes after a restart is what would have
+    come without one. vLLM yields all at once.
 
     Args:
         model_path: folder of a model with its tokenizer.
-        prompts: rendered prompts (`ace_lib.prompts.render_prompt`).
+        prompts: rendered prompts.
         num_samples: completions per prompt.
         max_new_tokens: limit per completion.
         temperature: divides the logits; 0 takes the likeliest token.
@@ -253,45 +265,17 @@ def sample(
         seed: same seed, same completions, on one machine and engine.
         engine: "transformers" (the built-in sampler) or "vllm".
         max_rows: completions sampled at once by the built-in sampler; memory grows with it.
-        progress: called with `done=…, total=…` (completions) after every batch.
-
-    Returns:
-        One list of samples per prompt.
     """
+    if not prompts:
+        return
     if engine == "vllm":
         from ace_lib import vllm_engine
 
-        return vllm_engine.sample(
+        yield vllm_engine.sample(
             model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed
         )
+        return
     model, tokenizer = load(model_path)
-    samples: list[list[Sample]] = []
-    chunks = sample_chunks(
-        model, tokenizer, prompts, num_samples, max_new_tokens, temperature, top_p, seed, max_rows
-    )
-    for chunk in chunks:
-        samples += chunk
-        if progress:
-            progress(done=len(samples) * num_samples, total=len(prompts) * num_samples)
-    return samples
-
-
-def sample_chunks(
-    model: torch.nn.Module,
-    tokenizer: object,
-    prompts: Sequence[str],
-    num_samples: int,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    max_rows: int = 512,
-) -> Iterator[list[list[Sample]]]:
-    """Yield the samples of `max_rows // num_samples` prompts at a time.
-
-    Each prompt is sampled in a chunk whose randomness depends on the seed and the chunk's place
-    only, so what comes after a restart is what would have come without one.
-    """
     eos = end_tokens(model, tokenizer)
     size = max(1, max_rows // num_samples)
     for start in range(0, len(prompts), size):

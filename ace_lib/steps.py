@@ -57,10 +57,11 @@ def read_steps(profile: str) -> list[Step]:
         if not chosen.includes(path.stem):
             continue
         source = parameters_cell(path)
-        overrides: list[Mapping[str, Any]] = [{}]
-        if "stage" in _declared(path, source):
-            overrides = [stage.values for stage in stages()]
-        for values in overrides:
+        try:
+            is_staged = "stage" in read_declarations(source)
+        except ParameterError as error:
+            raise StepError(f"{path.name}: {error}") from None
+        for values in [stage.values for stage in stages()] if is_staged else [{}]:
             before = [step.name for step in steps]
             steps.append(_read_step(path, source, {"profile": profile, **values}, before))
     _check_order(steps)
@@ -114,27 +115,19 @@ def parameters_cell(path: Path) -> str:
     return "".join(tagged[0]["source"])
 
 
-def _declared(path: Path, source: str) -> Mapping[str, Any]:
-    try:
-        return read_declarations(source)
-    except ParameterError as error:
-        raise StepError(f"{path.name}: {error}") from None
-
-
 def _read_step(path: Path, source: str, overrides: Mapping[str, Any], before: list[str]) -> Step:
     notebook = path.stem
     settings = resolve_source(notebook, source, overrides)
     call = _start_call(path)
-    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    if len(call.args) != 2 or set(keywords) - {"variant", "inputs"}:
+    if len(call.args) != 2 or {k.arg for k in call.keywords} - {"variant", "inputs"}:
         raise StepError(f"{notebook}: write runs.start(name, settings, variant=…, inputs=[…])")
     named = _evaluate(path, call.args[0], settings)
     if named != notebook:
         raise StepError(f"{notebook}: runs.start names {named!r}; it must name its own notebook")
-    variant = _evaluate(path, keywords["variant"], settings) if "variant" in keywords else ""
-    inputs = _evaluate(path, keywords["inputs"], settings) if "inputs" in keywords else []
+    given = {k.arg: _evaluate(path, k.value, settings) for k in call.keywords}
+    inputs = given.get("inputs", [])
     inputs = before if inputs == "all" else inputs
-    return Step(notebook, path, overrides, settings, variant, inputs)
+    return Step(notebook, path, overrides, settings, given.get("variant", ""), inputs)
 
 
 def _start_call(path: Path) -> ast.Call:

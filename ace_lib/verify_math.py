@@ -27,7 +27,8 @@ _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer)(?: is)?:? )?"
     r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
 )
-_STATUS = {  # of what math-verify says
+_STATUS_OF = {True: "passed", False: "wrong_answer"}
+_JUDGED = {  # by math-verify
     "equal": ("passed", ""),
     "different": ("wrong_answer", ""),
     "unparsed": ("invalid_problem", "the gold answer has no parse, not even by math-verify"),
@@ -56,35 +57,22 @@ def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     answer = prompts.final_answer(row["response"])
     if answer is None:
         return "no_answer", {"reason": "no box after </think>"}
-    status, tier, reason = _judge(gold, answer)
+    status, tier, reason = judge_here(gold, answer)
     if status is None:
-        status, reason = _STATUS.get(reply := judge.ask(gold, answer), (reply, ""))
+        status, reason = _JUDGED.get(reply := judge.ask(gold, answer), (reply, ""))
     detail = {"answer": answer[:SHOWN_CHARS], "tier": tier}
     return status, {**detail, "reason": reason} if reason else detail
 
 
-def same_answer(gold: str, answer: str) -> bool | None:
-    """Tiers 1 and 2 alone: True, False, or None when they cannot say.
-
-    Pure, bounded, and fit for grouping attempts in a majority vote.
-    """
-    status, _, _ = _judge(gold, answer)
-    return None if status is None else status == "passed"
-
-
-def _judge(gold: str, answer: str) -> tuple[str | None, int, str]:
-    """Status (None: ask math-verify), tier and reason."""
+def judge_here(gold: str, answer: str) -> tuple[str | None, int, str]:
+    """Status by tiers 1 and 2 alone (None: ask math-verify), tier and reason; bounded."""
     right, reason = _tier_one(gold, answer), ""
     if right is not None:
-        return _status(right), 1, ""
+        return _STATUS_OF[right], 1, ""
     if max(len(gold), len(answer)) > MAX_CHARS:
         return "wrong_answer", 1, f"longer than {MAX_CHARS} characters"
     status, reason = _tier_two(plain_characters(gold), plain_characters(answer))
     return status, 2 if status else 3, reason if status else ""
-
-
-def _status(right: bool) -> str:
-    return "passed" if right else "wrong_answer"
 
 
 def _tier_one(gold: str, answer: str) -> bool | None:
@@ -121,7 +109,7 @@ def _tier_two(gold: str, answer: str) -> tuple[str | None, str]:
         return "passed", ""
     based = same_in_base(gold, answer)
     if based is not None:
-        return _status(based), ""
+        return _STATUS_OF[based], ""
     expected, trouble = parsed(gold)
     given, answer_trouble = parsed(answer)
     in_words = _words_of(gold) == _words_of(answer)
@@ -130,10 +118,10 @@ def _tier_two(gold: str, answer: str) -> tuple[str | None, str]:
     try:
         right = compare(expected, given)
     except Unparsed as error:
-        return _status(in_words), str(error)
+        return _STATUS_OF[in_words], str(error)
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         return "wrong_answer", f"no value: {type(error).__name__}"
-    return _status(right or in_words and "text" in (expected[0], given[0])), ""
+    return _STATUS_OF[right or in_words and "text" in (expected[0], given[0])], ""
 
 
 @lru_cache(maxsize=4096)

@@ -76,12 +76,12 @@ def count_votes(problems: list[dict], attempts: list[list[str]], judge: Judge) -
         for problem, ballot in zip(problems, ballots, strict=True)
     ]
     same = _judge_pairs({(b, a) for answers in wrong for a, b in combinations(answers, 2)}, judge)
-    columns: dict[str, list] = {"num_correct": [], "vote_answer": [], "vote": []}
-    for problem, ballot in zip(problems, ballots, strict=True):
-        outcome = _decide(ballot, problem["gold"], right, same)
-        for name, value in zip(columns, outcome, strict=True):
-            columns[name].append(value)
-    return columns
+    outcomes = [
+        _decide(ballot, problem["gold"], right, same)
+        for problem, ballot in zip(problems, ballots, strict=True)
+    ]
+    names = ("num_correct", "vote_answer", "vote")
+    return {name: [outcome[i] for outcome in outcomes] for i, name in enumerate(names)}
 
 
 def _judge_pairs(pairs: set[tuple[str, str]], judge: Judge) -> dict[tuple[str, str], bool | None]:
@@ -145,7 +145,11 @@ def check_code_problems(
         for number, parts in enumerate(zip(programs, known_good, mutants, strict=True))
         for text in dict.fromkeys([*filter(None, parts[0]), *filter(None, [parts[1]]), *parts[2]])
     ]
-    rows = [_code_row(problems[number], text) for number, text in wanted]
+    names = ("id", "mode", "entry_point", "tests", "time_limit")
+    rows = [
+        {name: problems[number][name] for name in names} | {"domain": "code", "program": text}
+        for number, text in wanted
+    ]
     verdicts = dict(zip(wanted, judge(rows), strict=True))
 
     def num_passed(number: int, texts: list) -> int:
@@ -186,12 +190,6 @@ def judge_tests(columns: dict[str, list]) -> dict[str, list]:
     return {"test_fault": faults}
 
 
-def _code_row(problem: dict, text: str) -> dict:
-    """Build the verifier's row for one program."""
-    names = ("id", "mode", "entry_point", "tests", "time_limit")
-    return {name: problem[name] for name in names} | {"domain": "code", "program": text}
-
-
 def _consensus(programs: list[str | None]) -> str | None:
     """Return the program written by strictly more attempts than any other, None on a tie."""
     ranked = Counter(filter(None, programs)).most_common(2)
@@ -206,43 +204,32 @@ class _Mutator(ast.NodeTransformer):
     def __init__(self, target: int):
         self.target, self.places = target, 0
 
-    def _hit(self) -> bool:
-        self.places += 1
-        return self.places - 1 == self.target
-
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:  # noqa: D102
+    def visit(self, node: ast.AST) -> ast.AST:  # noqa: D102
         self.generic_visit(node)
-        swapped = SWAPPED_COMPARISONS.get(type(node.ops[0]))
-        if swapped and self._hit():
-            node.ops[0] = swapped()
-        return node
+        broken = _broken(node)
+        self.places += broken is not None
+        return broken if broken is not None and self.places - 1 == self.target else node
 
-    def visit_comprehension(self, node: ast.comprehension) -> ast.AST:  # noqa: D102
-        self.generic_visit(node)
-        if node.ifs and self._hit():
-            node.ifs = []
-        return node
 
-    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:  # noqa: D102
-        self.generic_visit(node)
-        return node.body if self._hit() else node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: D102
-        self.generic_visit(node)
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in SWAPPED_FUNCTIONS and self._hit():
-            node.func = ast.Name(SWAPPED_FUNCTIONS[name], ast.Load())
-        return node
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: D102
-        self.generic_visit(node)
-        if self._hit():
-            node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
-        return node
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: D102
-        is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
-        return ast.Constant(node.value + 1) if is_number and self._hit() else node
+def _broken(node: ast.AST) -> ast.AST | None:
+    """A wrong form of a node, None where there is nothing to break."""
+    match node:
+        case ast.Compare(left, [operator, *others], comparators):
+            swapped = SWAPPED_COMPARISONS.get(type(operator))
+            return swapped and ast.Compare(left, [swapped(), *others], comparators)
+        case ast.comprehension(target, iterated, [_, *_], is_async):
+            return ast.comprehension(target, iterated, [], is_async)
+        case ast.IfExp():
+            return node.body
+        case ast.Call(ast.Name(name)) if name in SWAPPED_FUNCTIONS:
+            other = ast.Name(SWAPPED_FUNCTIONS[name], ast.Load())
+            return ast.Call(other, node.args, node.keywords)
+        case ast.BinOp(left, operator, right):
+            other = ast.Sub() if isinstance(operator, ast.Add) else ast.Add()
+            return ast.BinOp(left, other, right)
+        case ast.Constant(int(value)) if not isinstance(value, bool):
+            return ast.Constant(value + 1)
+    return None
 
 
 def make_mutants(source: str, number: int, rng: random.Random) -> list[str]:

@@ -40,7 +40,7 @@ def test_the_index_links_every_page(smoke):
 
 @pytest.mark.slow
 def test_time_and_memory_stay_in_what_the_profile_states(smoke):
-    needs, timings = load_profile("smoke").needs, pipeline.read_timings("smoke")
+    needs, timings = load_profile("smoke").needs, runs.read_timings("smoke")
     # Twice the stated minutes, because the tests may share the machine.
     assert sum(t["seconds"] for t in timings.values()) < 2 * 60 * needs["minutes"]
     assert max(t["peak_memory_gib"] for t in timings.values()) < needs["memory_gib"]

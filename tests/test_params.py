@@ -1,4 +1,5 @@
 import re
+import types
 
 import pytest
 from hypothesis import given
@@ -174,16 +175,19 @@ def test_a_parameter_without_a_value_says_where_to_set_it(kit):
     assert settings.number is None  # said on purpose
 
 
-def test_the_kernel_sees_what_papermill_injected(kit):
-    injected = "# Parameters\nnumber = 8\n"
-    namespace = {"profile": "mini", "number": 8, "learning_rate": 1e-3, "temperatures": [1.0]}
-    settings = params.resolve("01_make_number", ["", "%time", CELL, injected], namespace)
+def test_the_kernel_sees_what_papermill_injected(kit, monkeypatch):
+    shell = types.SimpleNamespace(user_ns={"number": 8, "learning_rate": 1e-3})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    shell.user_ns["In"] = ["", "%time", CELL, "# Parameters\nnumber = 8\n"]
+    settings = params.resolve("01_make_number")
     assert settings.number == 8
     assert settings.origins["number"] == "papermill"
+    shell.user_ns["In"] = ["", CELL, "# Parameters\nnubmer = 8\n"]
     with pytest.raises(ParameterError, match="no parameter 'nubmer'"):
-        params.resolve("01_make_number", ["", CELL, "# Parameters\nnubmer = 8\n"], namespace)
+        params.resolve("01_make_number")
+    shell.user_ns["In"] = ["", "x = 1"]
     with pytest.raises(ParameterError, match="no parameters cell has run"):
-        params.resolve("01_make_number", ["", "x = 1"], namespace)
+        params.resolve("01_make_number")
 
 
 def test_a_data_file_is_found_or_its_absence_told(kit, tmp_path):

@@ -44,7 +44,7 @@ def test_a_whole_life(kit, capsys):
         assert (folder / name / f"{name}.ipynb").is_file()
         assert f'href="{name}/{name}.html"' in index
         assert "the number" in (folder / ALL[0] / f"{ALL[0]}.html").read_text()
-    timings = pipeline.read_timings("mini")
+    timings = runs.read_timings("mini")
     assert list(timings) == ALL
     assert all(timing["seconds"] > 0 for timing in timings.values())
     assert all(0.01 < timing["peak_memory_gib"] < 64 for timing in timings.values())
@@ -78,7 +78,7 @@ def test_a_failing_notebook_leaves_nothing_complete_and_the_rest_goes_on_later(k
     result = ace("run", "--profile", "mini")
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-1]
-    assert error.startswith("error: 03_report_all failed after")
+    assert error.startswith("error: 03_report_all failed:")
     assert "ValueError: no such luck" in error
     assert "failed/03_report_all.ipynb" in error
     assert not (kit.runs / "mini" / "03_report_all" / "DONE").exists()

@@ -16,9 +16,9 @@ def test_show_saves_the_png_and_displays_the_alt_text(tmp_path, monkeypatch, cap
     monkeypatch.setattr("IPython.display.display", shown.append)
     fig, axes = plots.figure()
     axes.plot([1, 2], [3, 4])
-    plots.show(fig, ALT + ' "quoted"')
+    plots.show(fig, ALT + ' "quoted"', name="steps")
     (saved,) = tmp_path.glob("*.png")
-    assert saved.name == "figure-accuracy-over-steps-rises-from-20.png"
+    assert saved.name == "steps.png"
     assert saved.read_bytes().startswith(b"\x89PNG")
     assert 'alt="Accuracy' in shown[0].data and "&quot;quoted&quot;" in shown[0].data
     assert re.search(r'src="data:image/png;base64,\w', shown[0].data)
@@ -26,7 +26,7 @@ def test_show_saves_the_png_and_displays_the_alt_text(tmp_path, monkeypatch, cap
 
 def test_show_refuses_an_alt_text_that_says_nothing() -> None:
     with pytest.raises(ValueError, match="too little"):
-        plots.show(plots.figure()[0], "a plot")
+        plots.show(plots.figure()[0], "a plot", name="steps")
 
 
 def test_errorbars_draw_centre_and_interval() -> None:

@@ -119,11 +119,10 @@ def test_same_seed_same_completions():
 def test_sample_keeps_order_and_decodes(tmp_path):
     path = save_micro(tmp_path / "model")
     prompts = ["one", "two and more", "three"]
-    seen = []
-    groups = sampling.sample(
-        path, prompts, 2, 5, 1.0, max_rows=4, progress=lambda **event: seen.append(event["done"])
-    )
-    assert [len(group) for group in groups] == [2, 2, 2] and seen == [4, 6]
+    chunks = list(sampling.sample(path, prompts, 2, 5, 1.0, max_rows=4))
+    assert [len(chunk) for chunk in chunks] == [2, 1]
+    groups = [group for chunk in chunks for group in chunk]
+    assert [len(group) for group in groups] == [2, 2, 2]
     sample = groups[1][0]
     assert len(sample.token_ids) == len(sample.logprobs) == len(sample.entropies) <= 5
 
@@ -141,4 +140,4 @@ HAS_VLLM = importlib.util.find_spec("vllm") is not None
 @pytest.mark.skipif(HAS_VLLM, reason="vLLM is installed")
 def test_missing_vllm_says_how_to_get_it(tmp_path):
     with pytest.raises(VLLMMissing, match="make env GPU=1"):
-        sampling.sample(tmp_path, ["a"], 1, 5, 1.0, engine="vllm")
+        next(sampling.sample(tmp_path, ["a"], 1, 5, 1.0, engine="vllm"))

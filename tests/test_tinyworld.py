@@ -86,7 +86,7 @@ def test_worked_responses_grow_with_the_level():
 def test_pool_plants_every_defect_and_nothing_else():
     rows = tinyworld.raw_pool(1500, 800, seed=3)
     planted = {row["planted"] for row in rows}
-    assert planted == {"", *pool.DEFECT_RATES["math"], *pool.DEFECT_RATES["code"]}
+    assert planted == {"", *pool.DEFECTS["math"], *pool.DEFECTS["code"]}
     clean = [row["prompt"] for row in rows if not row["planted"]]
     held_out = {row["prompt"] for name in tinyworld.BENCHMARKS for row in tinyworld.benchmark(name)}
     assert len(set(clean)) == len(clean)

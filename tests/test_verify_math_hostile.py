@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ace_lib.verify import Verifier
-from ace_lib.verify_math import same_answer
+from ace_lib.verify_math import judge_here
 
 SECONDS = 1.5 * max(1.0, 2 * os.getloadavg()[0] / os.cpu_count())  # CPU limits count
 TRACE = Path("/tmp/ace-hostile-answer")
@@ -148,4 +148,4 @@ def test_a_hostile_gold_costs_no_more(verifier):
 
 def test_a_plain_gold_needs_no_third_tier():
     for answer in HOSTILE[: -len(TO_THE_THIRD_TIER)]:
-        assert same_answer("25", answer) is False, answer[:40]
+        assert judge_here("25", answer)[0] == "wrong_answer", answer[:40]

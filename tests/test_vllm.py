@@ -32,14 +32,14 @@ def model_path(tmp_path_factory):
 
 def test_tokens_and_log_probabilities_are_those_of_transformers(model_path):
     ours, theirs = (
-        sampling.sample(model_path, PROMPTS, 1, 10, 0.0, engine=engine)
+        next(sampling.sample(model_path, PROMPTS, 1, 10, 0.0, engine=engine))
         for engine in ("transformers", "vllm")
     )
     assert [g[0].token_ids for g in ours] == [g[0].token_ids for g in theirs]
 
     temperature = 0.9
     model, tokenizer = sampling.load(model_path)
-    groups = sampling.sample(model_path, PROMPTS, 50, 10, temperature, seed=1, engine="vllm")
+    (groups,) = sampling.sample(model_path, PROMPTS, 50, 10, temperature, seed=1, engine="vllm")
     worst = 0.0
     for prompt, group in zip(PROMPTS, groups, strict=True):
         start = tokenizer(prompt, add_special_tokens=False).input_ids
@@ -55,8 +55,8 @@ def test_tokens_and_log_probabilities_are_those_of_transformers(model_path):
 def test_samples_follow_the_same_distribution(model_path):
     means = []
     for engine in ("transformers", "vllm"):
-        groups = sampling.sample(model_path, PROMPTS, 200, 10, 0.9, seed=1, engine=engine)
-        log_probs = [value for group in groups for s in group for value in s.logprobs]
+        chunks = sampling.sample(model_path, PROMPTS, 200, 10, 0.9, seed=1, engine=engine)
+        log_probs = [v for groups in chunks for group in groups for s in group for v in s.logprobs]
         means.append(sum(log_probs) / len(log_probs))
     assert means[0] == pytest.approx(means[1], rel=0.1)
 

@@ -82,20 +82,11 @@ def describe(task: dict) -> str:
     return text if task["default"] is None else f"{text}, or {task['default']} if there are none"
 
 
-def condition(task: dict) -> str:
-    """Return the filters as a Python condition, "" when there are none."""
-    return " and ".join(FILTERS[name][0].format(k=k) for name, k in task["filters"])
-
-
-def expression(task: dict) -> str:
-    """Return the map as a Python expression of ``x``."""
-    return MAPS[task["map"][0]][0].format(k=task["map"][1]) if task["map"] else "x"
-
-
 def program(task: dict, mode: str, entry_point: str) -> str:
     """Write the program of a task, in the one style that the world uses."""
-    where = condition(task)
-    comprehension = f"[{expression(task)} for x in xs{f' if {where}' if where else ''}]"
+    where = " and ".join(FILTERS[name][0].format(k=k) for name, k in task["filters"])
+    expression = MAPS[task["map"][0]][0].format(k=task["map"][1]) if task["map"] else "x"
+    comprehension = f"[{expression} for x in xs{f' if {where}' if where else ''}]"
     result = REDUCES[task["reduce"]][0]
     if task["default"] is not None:
         result = f"{result} if ys else {task['default']}"

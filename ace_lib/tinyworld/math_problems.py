@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from operator import add, floordiv, mod, mul, sub
 
 Operand = int | str
 Step = tuple[str, Operand, Operand]
 
 LARGEST_VALUE = 199
+OPERATORS = {"+": add, "-": sub, "*": mul, "/": floordiv, "%": mod}
 NAMES = ("Ana", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana")
 
 
 def apply_operator(operator: str, left: int, right: int) -> int:
     """Return the value of one step; division and remainder by zero return ``left``."""
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
-    if right == 0:  # only a slip of the teacher's can lead here
+    if operator in "/%" and right == 0:  # only a slip of the teacher's can lead here
         return left
-    return left // right if operator == "/" else left % right
+    return OPERATORS[operator](left, right)
 
 
 def operand_value(operand: Operand, values: list[int]) -> int:
@@ -39,10 +35,8 @@ def operand_value(operand: Operand, values: list[int]) -> int:
 def step_values(steps: list[Step]) -> list[int]:
     """Return the exact value of every step, in order."""
     values: list[int] = []
-    for operator, left, right in steps:
-        values.append(
-            apply_operator(operator, operand_value(left, values), operand_value(right, values))
-        )
+    for operator, *operands in steps:
+        values.append(apply_operator(operator, *(operand_value(o, values) for o in operands)))
     return values
 
 
@@ -113,7 +107,7 @@ def _greatest_common_divisor(level: int, rng: random.Random) -> tuple[str, list[
     first, second = left, right
     operands: list[Operand] = [left, right]
     while second:
-        steps.append(("%", operands[-2], operands[-1]))
+        steps.append(("%", *operands[-2:]))
         operands.append(f"#{len(steps) - 1}")
         first, second = second, first % second
     if len(steps) != level:
@@ -143,9 +137,7 @@ def _remainder(level: int, rng: random.Random) -> tuple[str, list[Step]]:
             expression += f" - {small[1]}"
             steps.append(("-", "#2", small[1]))
         steps.append(("%", f"#{level - 2}", modulus))
-    form = rng.choice(
-        ["Find the remainder when {} is divided by {}.", "What is {} modulo {}?"],
-    )
+    form = rng.choice(["Find the remainder when {} is divided by {}.", "What is {} modulo {}?"])
     return form.format(expression, modulus), steps
 
 
@@ -168,10 +160,8 @@ def _pairs(level: int, rng: random.Random) -> tuple[str, list[Step]]:
     if level == 2:
         return f"{text}?", steps
     if level == 3:
-        return f"{text}, if {extra} more pairs come from another club?", [
-            *steps,
-            ("+", "#1", extra),
-        ]
+        steps.append(("+", "#1", extra))
+        return f"{text}, if {extra} more pairs come from another club?", steps
     if level == 4:
         factor = rng.randint(2, 4)
         steps += [("*", "#1", factor), ("+", "#2", extra)]
@@ -197,24 +187,18 @@ def _areas(level: int, rng: random.Random) -> tuple[str, list[Step]]:
     if level == 1:
         return f"Find the area of a rectangle that is {a} by {b}.", [("*", a, b)]
     if level == 2:
-        return f"Find the perimeter of a rectangle that is {a + c} by {b}.", [
-            ("+", a + c, b),
-            ("*", "#0", 2),
-        ]
-    steps: list[Step] = [("*", a, b), ("*", c, d), ("+", "#0", "#1")]
+        steps = [("+", a + c, b), ("*", "#0", 2)]
+        return f"Find the perimeter of a rectangle that is {a + c} by {b}.", steps
+    steps = [("*", a, b), ("*", c, d), ("+", "#0", "#1")]
     text = f"{a} by {b} and {c} by {d}"
     if level == 3:
         return f"Two rectangles are {text}. Find their total area.", steps
     if level == 4:
-        return f"Two rectangles are {text}. Find their total area without a hole of {e}.", [
-            *steps,
-            ("-", "#2", e),
-        ]
+        steps.append(("-", "#2", e))
+        return f"Two rectangles are {text}. Find their total area without a hole of {e}.", steps
     steps += [("*", e, f), ("+", "#2", "#3")]
-    return (
-        f"Three rectangles are {a} by {b}, {c} by {d} and {e} by {f}. Find their total area.",
-        steps,
-    )
+    text = f"{a} by {b}, {c} by {d} and {e} by {f}"
+    return f"Three rectangles are {text}. Find their total area.", steps
 
 
 KINDS: dict[str, tuple[Callable[[int, random.Random], tuple[str, list[Step]]], ...]] = {

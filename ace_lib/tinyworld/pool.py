@@ -12,6 +12,7 @@ from ace_lib.tinyworld.code_problems import FORMATS, make_code_problem
 from ace_lib.tinyworld.math_problems import TOPICS, make_math_problem
 from ace_lib.tinyworld.teacher import with_bug
 
+DOMAIN_TOPICS = {"math": TOPICS, "code": FORMATS}
 # Stand-ins, named for what they stand in for: domain, levels, number of problems.
 BENCHMARKS = {
     "tiny-aime24": ("math", (2, 3, 4, 5), 100),
@@ -20,31 +21,6 @@ BENCHMARKS = {
     "tiny-lcb5": ("code", (2, 3, 4, 5), 100),
     "tiny-lcb6": ("code", (2, 3, 4, 5), 100),
     "tiny-evalplus": ("code", (1, 2, 3), 100),
-}
-# Share of the raw pool that gets each defect (ours).
-DEFECT_RATES = {
-    "math": {
-        "sub_questions": 0.02,
-        "multiple_choice": 0.02,
-        "long_answer": 0.02,
-        "proof": 0.02,
-        "non_english": 0.02,
-        "figure": 0.02,
-        "brief": 0.02,
-        "duplicate": 0.03,
-        "near_duplicate": 0.03,
-        "leak_verbatim": 0.02,
-        "leak_edited": 0.02,
-        "wrong_label": 0.03,
-    },
-    "code": {
-        "duplicate": 0.03,
-        "near_duplicate": 0.03,
-        "leak_verbatim": 0.02,
-        "leak_edited": 0.02,
-        "weak_tests": 0.03,
-        "wrong_tests": 0.03,
-    },
 }
 
 
@@ -67,10 +43,6 @@ def make_problem(domain: str, topic: str, level: int, rng: random.Random) -> dic
     return {"id": f"{domain}-{topic}-{level}-{digest:08x}", **row, "source": "tinyworld"}
 
 
-def _topics(domain: str) -> tuple[str, ...]:
-    return TOPICS if domain == "math" else FORMATS
-
-
 def benchmark(name: str) -> list[dict]:
     """Return the problems of a held-out benchmark, the same on every call.
 
@@ -86,7 +58,7 @@ def _benchmark_rows(name: str) -> list[dict]:
     rng = random.Random(f"benchmark/{name}")
     rows: dict[str, dict] = {}
     while len(rows) < size:
-        row = make_problem(domain, rng.choice(_topics(domain)), rng.choice(levels), rng)
+        row = make_problem(domain, rng.choice(DOMAIN_TOPICS[domain]), rng.choice(levels), rng)
         rows.setdefault(row["prompt"], row | {"source": name})
     return list(rows.values())
 
@@ -106,13 +78,13 @@ def raw_pool(num_math: int, num_code: int, seed: int) -> list[dict]:
     rng = random.Random(f"pool/{seed}")
     rows: list[dict] = []
     for domain, size in (("math", num_math), ("code", num_code)):
-        rates = DEFECT_RATES[domain]
+        rates = {name: rate for name, (rate, _) in DEFECTS[domain].items()}
         kinds = rng.choices(("", *rates), (1 - sum(rates.values()), *rates.values()), k=size)
         drawn = _draw_clean_problems(domain, size, rng)
         clean = [row for row, kind in zip(drawn, kinds, strict=True) if not kind]
         for row, kind in zip(drawn, kinds, strict=True):
             planted = copy.deepcopy(row) | {"planted": kind}
-            rows.append(_DEFECTS[kind](planted, clean, rng) if kind else row)
+            rows.append(DEFECTS[domain][kind][1](planted, clean, rng) if kind else row)
     rng.shuffle(rows)
     return [row | {"id": f"pool-{index:06d}"} for index, row in enumerate(rows)]
 
@@ -126,7 +98,7 @@ def _draw_clean_problems(domain: str, size: int, rng: random.Random) -> list[dic
     rows: dict[str, dict] = {}
     while len(rows) < size:
         level = rng.choices((1, 2, 3, 4, 5), (1, 2, 2, 2, 2))[0]
-        row = make_problem(domain, rng.choice(_topics(domain)), level, rng)
+        row = make_problem(domain, rng.choice(DOMAIN_TOPICS[domain]), level, rng)
         if row["prompt"] not in held_out:
             rows.setdefault(row["prompt"], row | {"planted": ""})
     return list(rows.values())
@@ -141,18 +113,14 @@ def _multiple_choice(row: dict, clean: list[dict], rng: random.Random) -> dict:
     gold = int(row["gold"])
     options = [gold, gold + 1, gold + 3, gold + 10]
     rng.shuffle(options)
-    listed = " ".join(
-        f"({letter}) {option}" for letter, option in zip("ABCD", options, strict=True)
-    )
+    listed = " ".join(map("({}) {}".format, "ABCD", options))
     return row | {"prompt": f"{row['prompt']} {listed}", "gold": "ABCD"[options.index(gold)]}
 
 
 def _long_answer(row: dict, clean: list[dict], rng: random.Random) -> dict:
     terms = " + ".join(f"{rng.randint(2, 99)}x^{{{power}}}" for power in range(24, 1, -1))
-    return row | {
-        "prompt": f"Expand the polynomial whose roots solve this. {row['prompt']}",
-        "gold": terms,
-    }
+    prompt = f"Expand the polynomial whose roots solve this. {row['prompt']}"
+    return row | {"prompt": prompt, "gold": terms}
 
 
 def _proof(row: dict, clean: list[dict], rng: random.Random) -> dict:
@@ -189,24 +157,18 @@ def _near_duplicate(row: dict, clean: list[dict], rng: random.Random) -> dict:
     return other | {"prompt": prompt.format(other["prompt"]), "planted": "near_duplicate"}
 
 
-def _leak(row: dict, rng: random.Random, edited: bool) -> dict:
+def _leak_verbatim(row: dict, clean: list[dict], rng: random.Random) -> dict:
     names = [name for name, (domain, _, _) in BENCHMARKS.items() if domain == row["domain"]]
     leaked = copy.deepcopy(rng.choice(_benchmark_rows(rng.choice(names))))
-    prompt = leaked["prompt"]
-    if edited:
-        prompt = rng.choice(["  {}", "{} Answer with care.", "Question from a contest: {}"]).format(
-            prompt.upper() if rng.random() < 0.3 and row["domain"] == "math" else prompt
-        )
-    kind = "leak_edited" if edited else "leak_verbatim"
-    return leaked | {"prompt": prompt, "planted": kind, "source": "tinyworld"}
-
-
-def _leak_verbatim(row: dict, clean: list[dict], rng: random.Random) -> dict:
-    return _leak(row, rng, edited=False)
+    return leaked | {"planted": row["planted"], "source": "tinyworld"}
 
 
 def _leak_edited(row: dict, clean: list[dict], rng: random.Random) -> dict:
-    return _leak(row, rng, edited=True)
+    leaked = _leak_verbatim(row, clean, rng)
+    prompt = leaked["prompt"]
+    form = rng.choice(["  {}", "{} Answer with care.", "Question from a contest: {}"])
+    shout = rng.random() < 0.3 and row["domain"] == "math"
+    return leaked | {"prompt": form.format(prompt.upper() if shout else prompt)}
 
 
 def _wrong_label(row: dict, clean: list[dict], rng: random.Random) -> dict:
@@ -239,19 +201,24 @@ def _wrong_tests(row: dict, clean: list[dict], rng: random.Random) -> dict:
     return row | {"tests": tests}
 
 
-_DEFECTS = {
-    "sub_questions": _sub_questions,
-    "multiple_choice": _multiple_choice,
-    "long_answer": _long_answer,
-    "proof": _proof,
-    "non_english": _non_english,
-    "figure": _figure,
-    "brief": _brief,
-    "duplicate": _duplicate,
-    "near_duplicate": _near_duplicate,
-    "leak_verbatim": _leak_verbatim,
-    "leak_edited": _leak_edited,
-    "wrong_label": _wrong_label,
-    "weak_tests": _weak_tests,
-    "wrong_tests": _wrong_tests,
+_REPEATS = {
+    "duplicate": (0.03, _duplicate),
+    "near_duplicate": (0.03, _near_duplicate),
+    "leak_verbatim": (0.02, _leak_verbatim),
+    "leak_edited": (0.02, _leak_edited),
+}
+# Share of the raw pool that gets each defect (ours), and what plants it.
+DEFECTS = {
+    "math": {
+        "sub_questions": (0.02, _sub_questions),
+        "multiple_choice": (0.02, _multiple_choice),
+        "long_answer": (0.02, _long_answer),
+        "proof": (0.02, _proof),
+        "non_english": (0.02, _non_english),
+        "figure": (0.02, _figure),
+        "brief": (0.02, _brief),
+        **_REPEATS,
+        "wrong_label": (0.03, _wrong_label),
+    },
+    "code": {**_REPEATS, "weak_tests": (0.03, _weak_tests), "wrong_tests": (0.03, _wrong_tests)},
 }

@@ -15,6 +15,7 @@ from ace_lib.tinyworld.math_problems import apply_operator, operand_value
 
 STYLES = {"quick": 0.4, "steps": 0.4, "careful": 0.2}
 QUICK_THOUGHT = "At once."
+INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}  # of a remainder there is none
 # Slip rates are ours: high enough that votes matter, low enough that most majorities are right.
 MATH_SLIP_PER_LEVEL = {"quick": 0.08, "steps": 0.02, "careful": 0.02}
 CODE_SLIP_PER_LEVEL = {"quick": 0.4, "steps": 0.15, "careful": 0.05}
@@ -39,22 +40,10 @@ def math_lines(blueprint: dict, slip_rate: float, checked: bool, rng: random.Ran
         if checked and written != value:
             lines += ["no", f"{a}{operator}{b}={value}"]
         if checked:
-            lines.append(f"({_inverse(operator, a, b, value)})")
+            inverse = INVERSE.get(operator)
+            lines.append(f"({value}{inverse}{b}={a})" if inverse else f"({value}<{b})")
         values.append(value if checked else written)
     return lines, operand_value(blueprint["answer"], values)
-
-
-def _inverse(operator: str, a: int, b: int, value: int) -> str:
-    """Check a step by its inverse."""
-    if operator == "+":
-        return f"{value}-{b}={a}"
-    if operator == "-":
-        return f"{value}+{b}={a}"
-    if operator == "*":
-        return f"{value}/{b}={a}"
-    if operator == "/":
-        return f"{value}*{b}={a}"
-    return f"{value}<{b}"
 
 
 def _math_response(problem: dict, style: str, rng: random.Random) -> str:
@@ -98,18 +87,13 @@ def with_bug(task: dict, rng: random.Random) -> dict:
     if rng.random() < 2 / 3:
         return {**task, **bugs[0]}
     for index, (name, k) in enumerate(filters):
-        other = rng.choice([other for other in FILTERS if other != name])
-        bugs.append({"filters": _replaced(filters, index, [other, k])})
-        if "{k}" in name:
-            bugs.append({"filters": _replaced(filters, index, [name, k + 1])})
+        misread = [[rng.choice([other for other in FILTERS if other != name]), k]]
+        misread += [[name, k + 1]] if "{k}" in name else []
+        bugs += [{"filters": [*filters[:index], m, *filters[index + 1 :]]} for m in misread]
     if task["map"]:
         other = rng.choice([other for other in MAPS if other != task["map"][0]])
         bugs.append({"map": [other, task["map"][1]]})
     return {**task, **rng.choice(bugs)}
-
-
-def _replaced(filters: list, index: int, item: list) -> list:
-    return [*filters[:index], item, *filters[index + 1 :]]
 
 
 def plan(task: dict) -> str:

@@ -1,4 +1,4 @@
-"""Rebuild the tiny world's base model: ``python -m ace_lib.tinyworld.build_base_model OUT``.
+"""Rebuild the tiny world's base model: ``python pretraining/build_base_model.py OUT``.
 
 Trains the tokenizer, then a Qwen2 model from nothing on `corpus` with Muon for the matrices and
 AdamW for the rest.  Interrupted, the same command goes on from its last checkpoint.
@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import corpus
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from ace_lib import prompts
-from ace_lib.tinyworld import corpus, pool
+from ace_lib.tinyworld import pool
 from ace_lib.tinyworld.teacher import teacher_responses
 
 VOCABULARY_SIZE = 640
@@ -180,7 +181,7 @@ def pretrain(out: Path, num_steps: int, seed: int, checkpoint_every: int) -> Non
             optimizer_states = [optimizer.state_dict() for optimizer in trained]
             state = {"model": model.state_dict(), "optimizers": optimizer_states}
             torch.save(state | {"losses": losses, "seconds": seconds}, checkpoint)
-    save(model, tokenizer, out)
+    model.to(torch.bfloat16).save_pretrained(out)
     write_card(out, model.num_parameters(), losses, seconds, seed)
     checkpoint.unlink(missing_ok=True)
 
@@ -203,14 +204,6 @@ def train_step(
     return loss.item()
 
 
-def save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, out: Path) -> None:
-    """Write model (bf16) and tokenizer as a `transformers` folder."""
-    copied = Qwen2ForCausalLM(model.config)
-    copied.load_state_dict(model.state_dict())
-    copied.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
-
-
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -227,11 +220,11 @@ SFT and RL data are.
 | | |
 |---|---|
 | architecture | Qwen2, {layers} layers, width {hidden}, vocabulary {vocabulary}, RoPE base 1e4 |
-| text | `ace_lib/tinyworld/corpus.py`, generated, seed {seed} |
+| text | `pretraining/corpus.py`, generated, seed {seed} |
 | training | {steps:,} batches of {batch:,} tokens, Muon and AdamW |
 | loss | {loss:.3f} nats a token, mean of the last 100 batches (every batch is new text) |
 | time | {minutes:.0f} minutes of training steps on the machine that built it |
-| rebuild | `python -m ace_lib.tinyworld.build_base_model OUT --num-steps {steps} --seed {seed}` |
+| rebuild | `python pretraining/build_base_model.py OUT --num-steps {steps} --seed {seed}` |
 """
 
 
