@@ -1,6 +1,7 @@
 # Two commands do it all: `make run` and `make test`. `make help` lists the rest.
 
 PROFILE ?= tiny
+HOURS ?= 24
 GPU ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
 
 VENV := .venv
@@ -16,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 EXTRAS := $(if $(filter laptop,$(PROFILE)),$(MODEL_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vllm env lab lint clean locks results
+.PHONY: help run submit test test-vllm env lab lint clean locks results
 
 help:  ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [GPU=0|1]"
@@ -33,6 +34,9 @@ test-vllm: $(VLLM_READY)  ## run the tests that need vLLM, on a CPU, in an envir
 
 env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in it
 	@echo "ready: $(VENV) from locks/$(LOCK).txt; use it with: . $(BIN)/activate"
+
+submit: $(READY)  ## send the runs of PROFILE to Slurm as a chain of jobs (HOURS=24 each)
+	$(BIN)/ace submit --profile $(PROFILE) --hours $(HOURS) -- $(SBATCH)
 
 lab: $(READY) $(EXTRAS)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks

@@ -15,3 +15,5 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 
 class AceError(Exception):
     """An error with a known cause: its text is one line that names the cause and the fix."""
+
+    exit_code = 1

@@ -13,7 +13,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.command(arguments)
-    except (AceError, OSError) as error:  # OSError, as of a full disk, names the file
+    except AceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:  # as of a full disk: the message names the file
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,6 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--redo", metavar="NAME", default="", help="make this one anew, and what reads it"
     )
     _add_profile(add("doctor", _doctor, "check this machine against what a profile needs"))
+
+    command = add("submit", _submit, "submit a profile's runs to Slurm, each after the one before")
+    _add_profile(command)
+    command.add_argument("--hours", type=float, default=24.0, help="wall time of a job")
+    command.add_argument(
+        "sbatch", nargs=argparse.REMAINDER, metavar="-- OPTION…", help="more options for sbatch"
+    )
 
     command = add("lint", _lint, "check that the values of profiles fit each other")
     command.add_argument("profiles", nargs="+", metavar="PROFILE", help="without .yaml")
@@ -80,6 +90,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from ace_lib import pipeline
 
     pipeline.run_profile(arguments.profile, arguments.only, arguments.redo)
+    return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from ace_lib import submit
+
+    options = [option for option in arguments.sbatch if option != "--"]
+    jobs = submit.submit_profile(arguments.profile, arguments.hours, options)
+    for step, job in jobs:
+        print(f"{job}  {step}")
+    print(f"{len(jobs)} jobs; follow them with `squeue --me`")
     return 0
 
 

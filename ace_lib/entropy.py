@@ -9,12 +9,16 @@ over samples or batches would let short completions count too much.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ace_lib import problems
-from ace_lib.profiles import Compute
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.runs import write_json
+
+if TYPE_CHECKING:
+    from ace_lib.sampling import Sample
 
 NUM_RESAMPLES = 1000
 
@@ -34,12 +38,13 @@ class EntropyJob:
     num_samples: int
     max_new_tokens: int
     seed: int = 0
+    engine: str = "transformers"
 
 
 def run_job(job: EntropyJob, progress: Callable[..., None], compute: Compute) -> None:
     """Carry out an entropy job in this process."""
     rows = problems.read_jsonl(job.problems_file)
-    limits = (job.num_samples, job.max_new_tokens, job.seed)
+    limits = (job.num_samples, job.max_new_tokens, job.seed, job.engine, compute)
     results = []
     for temperature in job.temperatures:
         results.append(measure_entropy(job.model, rows, temperature, *limits))
@@ -55,6 +60,8 @@ def measure_entropy(
     num_samples: int,
     max_new_tokens: int,
     seed: int,
+    engine: str = "transformers",
+    compute: Compute = ONE_PROCESS,
 ) -> dict[str, float]:
     """Temperature-adjusted entropy of a model over problems, with a 95 % interval.
 
@@ -65,6 +72,9 @@ def measure_entropy(
         num_samples: completions per problem.
         max_new_tokens: limit per completion; truncated ones count with the tokens they have.
         seed: of sampling.
+        engine: "transformers" gives the entropy of every token; "vllm" only its log-probability,
+            whose negative has the entropy as its mean, so the interval is a little wider.
+        compute: GPUs for vLLM.
 
     Returns:
         temperature, mean, low, high (nats per token; bootstrap over problems), num_tokens,
@@ -74,11 +84,12 @@ def measure_entropy(
 
     prompts = sampling.render_prompts(model_path, rows)
     chunks = sampling.sample(
-        model_path, prompts, num_samples, max_new_tokens, temperature, seed=seed
-    )
+        model_path, prompts, num_samples, max_new_tokens, temperature, seed=seed, engine=engine,
+        compute=compute,
+    )  # fmt: skip
     groups = [group for chunk in chunks for group in chunk]
-    sums = [sum(sum(sample.entropies) for sample in group) for group in groups]
-    counts = [sum(len(sample.entropies) for sample in group) for group in groups]
+    sums = [sum(map(entropy_of, group)) for group in groups]
+    counts = [sum(len(sample.token_ids) for sample in group) for group in groups]
     samples = [sample for group in groups for sample in group]
     low, high = bootstrap_ratio(sums, counts, seed)
     return {
@@ -90,6 +101,11 @@ def measure_entropy(
         "mean_length": sum(counts) / len(samples),
         "truncated": sum(sample.truncated for sample in samples) / len(samples),
     }
+
+
+def entropy_of(sample: "Sample") -> float:
+    """Entropy summed over a sample's tokens, nats; with vLLM an unbiased estimate of it."""
+    return sum(sample.entropies) if sample.entropies else -sum(sample.logprobs)
 
 
 def nearest_temperature(results: Sequence[dict], target: float) -> float:

@@ -83,7 +83,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute)
     # One worker thread: the batch before is judged while the next one is sampled.
     with ThreadPoolExecutor(1) as judge:
         waiting = None
-        for chunk in _sampled(job, missing):
+        for chunk in _sampled(job, missing, compute):
             if waiting:
                 keep(waiting.result())
             waiting = judge.submit(_judged, *chunk, job.think)
@@ -141,7 +141,9 @@ def append_jsonl(path: Path, rows: list[dict]) -> None:
         file.write(gzip.compress(text.encode()))
 
 
-def _sampled(job: EvaluationJob, rows: list[dict]) -> Iterator[tuple[list[dict], list[list]]]:
+def _sampled(
+    job: EvaluationJob, rows: list[dict], compute: Compute
+) -> Iterator[tuple[list[dict], list[list]]]:
     """Yield (problem rows, their samples) batch by batch."""
     from ace_lib import sampling
 
@@ -149,7 +151,7 @@ def _sampled(job: EvaluationJob, rows: list[dict]) -> Iterator[tuple[list[dict],
     start = 0
     for samples in sampling.sample(
         job.model, prompts, job.num_samples, job.max_new_tokens, job.temperature, job.top_p,
-        job.seed, job.engine, job.max_rows,
+        job.seed, job.engine, job.max_rows, compute,
     ):  # fmt: skip
         yield rows[start : start + len(samples)], samples
         start += len(samples)

@@ -33,7 +33,7 @@ from ace_lib.rl import train as train_grpo
 from ace_lib.runs import Run, write_json
 from ace_lib.sft import SFTJob
 from ace_lib.sft import train as train_sft
-from ace_lib.training import is_main
+from ace_lib.training import OutOfTime, is_main
 
 Job = SFTJob | GRPOJob | EvaluationJob | EntropyJob
 RUNNERS: dict[type, Callable] = {
@@ -77,6 +77,7 @@ def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
 
     Raises:
         ChildFailed: a job failed; jobs before it keep their results.
+        OutOfTime: `$ACE_DEADLINE` has come; a checkpoint was written.
     """
     waiting = [job for job in jobs if not is_done(job)]
     if show and len(waiting) < len(jobs):
@@ -173,6 +174,8 @@ class _Child:
             event = json.loads(text)
             if event == FINISHED:
                 return True
+            if "out_of_time" in event:
+                raise OutOfTime(event["out_of_time"])
             if show:
                 line.show(event)
         line.close()
@@ -308,13 +311,15 @@ def main() -> None:
     import trl.trainer.grpo_trainer
     import trl.trainer.sft_trainer  # noqa: F401
 
-    if "RANK" in os.environ:
-        run_jobs(Path(_broadcast(orders)), report)
+    several = "RANK" in os.environ
+    try:
+        run_jobs(Path(_broadcast(orders) if several else orders.get()), report)
         report(FINISHED)
-        return
-    while True:
-        run_jobs(Path(orders.get()), report)
-        report(FINISHED)
+        while not several:
+            run_jobs(Path(orders.get()), report)
+            report(FINISHED)
+    except OutOfTime as stopped:
+        report({"out_of_time": str(stopped)})
 
 
 def _broadcast(orders: "queue.Queue[str]") -> str:

@@ -20,6 +20,7 @@ from ace_lib import AceError, memory, pages, provenance, runs
 from ace_lib.profiles import default_notebooks_folder, load_profile
 from ace_lib.runlog import RunLog
 from ace_lib.steps import Step, read_steps, select
+from ace_lib.training import OutOfTime
 
 # What every kernel, and every process it starts, finds in its environment.
 KERNEL_ENVIRONMENT = {
@@ -148,7 +149,11 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
             )
     except papermill.PapermillExecutionError as error:
-        raise _failed(step, output, f"{error.ename}: {error.evalue}".splitlines()[0]) from None
+        reason = f"{error.ename}: {error.evalue}".splitlines()[0]
+        if error.ename == OutOfTime.__name__:
+            _clear(step, output)
+            raise OutOfTime(f"{step.name}: {reason}; the same command goes on from here") from None
+        raise _failed(step, output, reason) from None
     except DeadKernelError:
         reason = (
             "its kernel died, most likely for lack of memory "

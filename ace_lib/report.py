@@ -20,7 +20,7 @@ BEGIN, END = "<!-- {profile}:begin -->", "<!-- {profile}:end -->"  # around a RE
 VERDICT_COLORS = {
     "reproduced": "#009E73",
     "contradicted": "#D55E00",
-    "inconclusive": "#9A6700",
+    "inconclusive": "#0072B2",
     "not_run": "#666666",
 }
 

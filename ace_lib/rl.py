@@ -245,6 +245,7 @@ def _build_trainer(
         callbacks=[Log()],
     )
     trainer.remove_callback(PrinterCallback)
+    training.stop_at_deadline(trainer)
     return trainer
 
 

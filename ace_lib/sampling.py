@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ace_lib import parallel
 from ace_lib.decoder import Decoder
+from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import render_prompt
 
 # Rows leave the batch when this share of it has finished: copying the cache costs a few steps.
@@ -248,12 +249,13 @@ def sample(
     seed: int = 0,
     engine: str = "transformers",
     max_rows: int = 512,
+    compute: Compute = ONE_PROCESS,
 ) -> Iterator[list[list[Sample]]]:
     """Sample `num_samples` completions of every prompt; yield a list of samples per prompt.
 
     The built-in sampler yields `max_rows // num_samples` prompts at a time. Each chunk's randomness
     depends on the seed and the chunk's place only, so what comes after a restart is what would have
-    come without one. vLLM yields all at once.
+    come without one. vLLM takes larger rounds, on all GPUs of this machine.
 
     Args:
         model_path: folder of a model with its tokenizer.
@@ -265,14 +267,15 @@ def sample(
         seed: same seed, same completions, on one machine and engine.
         engine: "transformers" (the built-in sampler) or "vllm".
         max_rows: completions sampled at once by the built-in sampler; memory grows with it.
+        compute: GPUs for vLLM.
     """
     if not prompts:
         return
     if engine == "vllm":
         from ace_lib import vllm_engine
 
-        yield vllm_engine.sample(
-            model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed
+        yield from vllm_engine.sample(
+            model_path, prompts, num_samples, max_new_tokens, temperature, top_p, seed, compute
         )
         return
     model, tokenizer = load(model_path)

@@ -174,6 +174,7 @@ def _build_trainer(
     )
     trainer.add_callback(_make_callback(job, trainer, tokenizer, num_steps, progress))
     trainer.remove_callback(PrinterCallback)
+    training.stop_at_deadline(trainer)
     if parallel.is_small(trainer.model):
         parallel.split_rows(trainer.model)
     return trainer

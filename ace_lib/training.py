@@ -6,9 +6,18 @@ A run has one process per GPU. The first one (`is_main`) writes files and tells 
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
+from ace_lib import AceError
 from ace_lib.profiles import Compute
+
+
+class OutOfTime(AceError):
+    """The job's time is up; a checkpoint is there, and the same command goes on from it."""
+
+    exit_code = 75  # EX_TEMPFAIL: what `ace_lib.submit` queues again
+
 
 SHARDING_CONFIGS = Path(__file__).parent / "sharding"
 
@@ -93,6 +102,32 @@ def save_model(trainer: object, tokenizer: object, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     accelerator.wait_for_everyone()
+
+
+def stop_at_deadline(trainer: object) -> None:
+    """Let the trainer save and stop when `$ACE_DEADLINE` (seconds since 1970) has come.
+
+    A batch system kills a job at its wall time; this is in time for a checkpoint.
+    """
+    from accelerate.utils import broadcast_object_list
+    from transformers import TrainerCallback
+
+    if "ACE_DEADLINE" not in os.environ:
+        return
+    deadline = float(os.environ["ACE_DEADLINE"])
+
+    class Deadline(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            # One clock decides: a process that went on alone would wait for ever.
+            late = broadcast_object_list([time.time() > deadline])[0]
+            if late and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+
+        def on_train_end(self, args, state, control, **kwargs):
+            if state.global_step < state.max_steps:
+                raise OutOfTime(f"stopped at step {state.global_step} of {state.max_steps}")
+
+    trainer.add_callback(Deadline())
 
 
 def trainer_options(compute: Compute) -> dict[str, object]:

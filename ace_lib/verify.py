@@ -12,19 +12,16 @@ None out of the group).
 
 import argparse
 import atexit
-import gzip
-import json
 import os
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from ace_lib import AceError
+from ace_lib.problems import iterate_jsonl, write_jsonl
 from ace_lib.verify_pool import LocalPool
 
 STATUSES = (
@@ -219,8 +216,20 @@ def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list
     return shared_verifier().verify(rows)
 
 
+ROW_HELP = """\
+rows, one JSON object per line:
+  {"id": 1, "domain": "math", "response": "… \\\\boxed{5}", "gold": "5"}
+  {"id": 2, "domain": "code", "response" or "program": "…", "mode": "stdin" or "call",
+   "entry_point": name of the function for call, "tests": [{"input": …, "output": …}, …],
+   optional: "time_limit" (CPU seconds a test), "memory_mb", "comparer", "checker"}
+verdicts: {"id", "status", "reward", "seconds", "detail"}; reward is null where nothing is known
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ace verify`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = ROW_HELP
     parser.add_argument("input", type=Path, metavar="IN.jsonl[.gz]", help="rows to judge")
     parser.add_argument("output", type=Path, metavar="OUT.jsonl[.gz]", help="where verdicts go")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
@@ -231,20 +240,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
-    try:
-        rows = list(read_rows(arguments.input))
-        with (
-            _atomic_text(arguments.output) as out,
-            Verifier(
-                arguments.workers, arguments.isolated, arguments.backend, arguments.address
-            ) as verifier,
-        ):
-            for start in range(0, len(rows), 4096):
-                for verdict in verifier.verify(rows[start : start + 4096]):
-                    out.write(json.dumps(asdict(verdict)) + "\n")
-    except (AceError, OSError) as error:
-        print(f"ace verify: {error}", file=sys.stderr)
-        return 1
+    rows = list(read_rows(arguments.input))
+    with Verifier(
+        arguments.workers, arguments.isolated, arguments.backend, arguments.address
+    ) as verifier:
+        parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
+        write_jsonl(arguments.output, (asdict(v) for part in parts for v in verifier.verify(part)))
     return 0
 
 
@@ -252,39 +253,9 @@ def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> I
     """The rows of a JSONL(.gz) file, each passed to `check` with its place.
 
     Raises:
-        RowError: a line is no JSON, or `check` says so.
+        ProblemFileError: the file or a line cannot be read.
+        RowError: `check` says so.
     """
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RowError(f"{path}, line {number}: not JSON ({error})") from error
+    for number, row in iterate_jsonl(path):
         check(row, f"{path}, line {number}")
         yield row
-
-
-def _lines(path: Path) -> Iterable[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            yield from lines
-    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile) as error:
-        raise RowError(f"{path}: cannot be read as text ({error})") from error
-
-
-@contextmanager
-def _atomic_text(path: Path) -> Iterator[object]:
-    """A text file that takes its name only when the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(name, "wt", encoding="utf-8") as out:
-            yield out
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -1,17 +1,19 @@
 """Sampling with vLLM behind `sampling.sample`, for a profile that says `engine: vllm`.
 
-Every call has a process of its own: an engine gives its memory back only with its process, and a
-second engine in one process hangs on a CPU. Versions that belong together are in the locks.
+Every engine has a process of its own, which ends with the call: only so it gives its memory back,
+and a second engine in one process hangs on a CPU. Versions that belong together are in the locks.
 """
 
 import importlib.util
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from ace_lib import AceError
+from ace_lib.profiles import Compute
 from ace_lib.sampling import Sample
 
 # On a CPU: without these vLLM reserves 21 GiB and takes two minutes to start.
@@ -21,6 +23,8 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
+# What is lost at most when a run is cut off; many, since engines wait for each other's last answer.
+ANSWERS_PER_ROUND = 4096
 
 
 class VLLMMissing(AceError):
@@ -35,8 +39,11 @@ def sample(
     temperature: float,
     top_p: float,
     seed: int,
-) -> list[list[Sample]]:
-    """As `sampling.sample`. Log-probabilities are of the tempered distribution; no entropies.
+    compute: Compute,
+) -> Iterator[list[list[Sample]]]:
+    """As `sampling.sample`; each engine on GPUs of its own takes its part of every round.
+
+    Log-probabilities are of the tempered distribution; there are no entropies.
 
     Raises:
         VLLMMissing: vLLM is not installed.
@@ -47,8 +54,30 @@ def sample(
         )
     options = {"n": num_samples, "max_tokens": max_new_tokens, "temperature": temperature,
                "top_p": top_p}  # fmt: skip
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_sample, str(model_path), list(prompts), options, seed).result()
+    size = max(1, ANSWERS_PER_ROUND // num_samples)
+    with ExitStack() as stack:
+        engines = [
+            stack.enter_context(_engine_process(str(model_path), seed, number, compute))
+            for number in range(max(1, compute.gpus_per_node // compute.tensor_parallel))
+        ]
+        for start in range(0, len(prompts), size * len(engines)):
+            firsts = range(start, min(len(prompts), start + size * len(engines)), size)
+            futures = [
+                engine.submit(_sample, list(prompts[first : first + size]), options)
+                for engine, first in zip(engines, firsts, strict=False)
+            ]
+            yield [group for future in futures for group in future.result()]
+
+
+def _engine_process(
+    model_path: str, seed: int, number: int, compute: Compute
+) -> ProcessPoolExecutor:
+    """A process that starts its engine on its first call and keeps it."""
+    size = compute.tensor_parallel
+    gpus = range(number * size, (number + 1) * size) if compute.num_gpus else ()
+    context = multiprocessing.get_context("spawn")
+    arguments = (model_path, seed + number, list(gpus))
+    return ProcessPoolExecutor(1, context, _start_engine, arguments)
 
 
 def prepare_for_training() -> None:
@@ -66,25 +95,30 @@ def prepare_for_training() -> None:
         _custom_ops._supports_onednn = False
 
 
-def _sample(model_path: str, prompts: list[str], options: dict, seed: int) -> list[list[Sample]]:
-    """Make an engine and sample; runs in a process of its own."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
+def _start_engine(model_path: str, seed: int, gpus: list[int]) -> None:
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    else:
         os.environ.update(CPU_ENVIRONMENT)
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
     # The seed is the engine's: on a CPU vLLM draws wrongly with seeds of single requests.
-    engine = LLM(
+    global _engine
+    _engine = LLM(
         model_path,
         seed=seed,
-        dtype="bfloat16" if on_gpu else "float32",
-        enforce_eager=not on_gpu,
+        dtype="bfloat16" if gpus else "float32",
+        enforce_eager=not gpus,
+        tensor_parallel_size=max(1, len(gpus)),
         logprobs_mode="processed_logprobs",
     )
+
+
+def _sample(prompts: list[str], options: dict) -> list[list[Sample]]:
+    from vllm import SamplingParams
+
     parameters = SamplingParams(**options, top_k=0, logprobs=0, skip_special_tokens=False)
-    outputs = engine.generate(prompts, parameters, use_tqdm=False)
+    outputs = _engine.generate(prompts, parameters, use_tqdm=False)
     return [[_to_sample(completion) for completion in output.outputs] for output in outputs]
 
 

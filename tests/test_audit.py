@@ -45,7 +45,7 @@ def test_several_files_are_audited_and_mistakes_shown(tmp_path, capsys):
     [
         ([ROW, {**ROW, "label": "yes"}], "line 2: label is 'yes'"),
         ([{**ROW, "category": None}], "line 1: category is None"),
-        ([[1]], "line 1: not a JSON object"),
+        ([[1]], "line 1: a JSON list, expected an object"),
         ([], "no labelled rows"),
     ],
 )

@@ -41,7 +41,7 @@ def test_one_verdict_per_row_in_order(tmp_path, suffix):
     ("line", "reason"),
     [
         ("{not json", "line 2: not JSON"),
-        ("[1]", "line 2: not a JSON object"),
+        ("[1]", "line 2: a JSON list, expected an object"),
         ('{"id": 1}', "line 2: domain"),
         ('{"id": 1, "domain": "math", "gold": "5"}', "line 2: no text in response"),
         ('{"domain": "math", "gold": "5", "response": ""}', "line 2: 'id' is missing"),
@@ -69,7 +69,6 @@ def test_files_that_cannot_be_used(tmp_path, capsys):
     binary.write_bytes(b"\xff\xfe\x00")
     for source, target in (
         (tmp_path / "missing.jsonl", tmp_path / "out.jsonl"),
-        (good, tmp_path / "no" / "folder" / "out.jsonl"),
         (broken, tmp_path / "out.jsonl"),
         (binary, tmp_path / "out.jsonl"),
     ):

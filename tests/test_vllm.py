@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ace_lib import problems, rl, sampling, tinyworld, training
+from ace_lib.entropy import measure_entropy
 from ace_lib.profiles import ONE_PROCESS
 from ace_lib.rl import GRPOJob
 
@@ -59,6 +60,17 @@ def test_samples_follow_the_same_distribution(model_path):
         log_probs = [v for groups in chunks for group in groups for s in group for v in s.logprobs]
         means.append(sum(log_probs) / len(log_probs))
     assert means[0] == pytest.approx(means[1], rel=0.1)
+
+
+def test_entropy_is_estimated_from_log_probabilities(model_path):
+    """The cheap estimate lies in the interval of the exact entropy, and the other way round."""
+    rows = tinyworld.benchmark("tiny-aime24")[:24]
+    exact, estimate = (
+        measure_entropy(model_path, rows, 1.0, 8, 16, seed=0, engine=engine)
+        for engine in ("transformers", "vllm")
+    )
+    assert exact["low"] <= estimate["mean"] <= exact["high"]
+    assert estimate["low"] <= exact["mean"] <= estimate["high"]
 
 
 def test_grpo_with_vllm_in_its_process_learns_from_fresh_weights(model_path, tmp_path, monkeypatch):

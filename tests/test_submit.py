@@ -1,0 +1,113 @@
+"""The chain of Slurm jobs, run by a stand-in scheduler, and training that stops in time."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import fake_slurm
+import pytest
+import torch
+from test_rl import job, silent, weights  # noqa: F401  (job is a fixture)
+
+from ace_lib import cli, rl, runs, submit, training
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "slurm"
+    fake_slurm.install(folder)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_chain_runs_every_step_in_order_and_again_submits_nothing(kit, slurm, capsys):
+    assert cli.main(["submit", "--profile", "mini", "--hours", "1", "--", "--partition=gpu"]) == 0
+    out = capsys.readouterr().out
+    assert "41  01_make_number" in out and "4 jobs" in out
+    jobs = [json.loads(path.read_text()) for path in sorted((slurm / "jobs").iterdir())]
+    assert [entry["after"] for entry in jobs] == [[], ["41"], ["42"], ["43"]]
+    assert all("--partition=gpu" in entry["arguments"] for entry in jobs)
+    assert set(fake_slurm.run_all(slurm).values()) == {"COMPLETED"}
+    assert runs.completed("mini", "03_report_all")
+    assert cli.main(["submit", "--profile", "mini"]) == 0
+    assert "0 jobs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_failed_step_holds_what_comes_after(kit, slurm):
+    kit.write_notebook(
+        "01_make_number", ['profile: str = "mini"\nnumber: int = None\nseed: int = None', "1 / 0"]
+    )
+    with pytest.raises(Exception, match=r"runs\.start"):
+        submit.submit_profile("mini", 1.0, [])
+    kit.write_notebook("01_make_number", [
+        'profile: str = "mini"\nnumber: int = None\nseed: int = None',
+        'from ace_lib import params, runs\nsettings = params.resolve("01_make_number")\n'
+        'run = runs.start("01_make_number", settings)\n1 / 0',
+    ])  # fmt: skip
+    submit.submit_profile("mini", 1.0, [])
+    states = fake_slurm.run_all(slurm)
+    assert states == {"41": "FAILED", "42": "CANCELLED", "43": "CANCELLED", "44": "CANCELLED"}
+    assert "ZeroDivisionError" in (kit.runs / "mini/slurm/01_make_number.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_out_of_time_is_queued_again_and_goes_on(kit, slurm):
+    kit.write_notebook("01_make_number", [
+        'profile: str = "mini"\nnumber: int = None\nseed: int = None',
+        """
+        from ace_lib import params, runs
+        from ace_lib.training import OutOfTime
+
+        settings = params.resolve("01_make_number")
+        run = runs.start("01_make_number", settings)
+        first = not run.path("halfway").exists()
+        run.path("halfway").touch()
+        if first:
+            raise OutOfTime("stopped at step 2 of 4")
+        run.finish({"number": settings.number})
+        """,
+    ])  # fmt: skip
+    submit.submit_profile("mini", 1.0, [])
+    assert fake_slurm.run_all(slurm)["41"] == "COMPLETED"
+    log = (kit.runs / "mini/slurm/01_make_number.log").read_text()
+    assert "the same command goes on from here" in log and log.count("01_make_number: started") == 2
+
+
+def test_jobs_with_gpus_ask_for_them_and_the_others_do_not(tmp_path, monkeypatch, slurm):
+    monkeypatch.setenv("ACE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(submit.pipeline, "check_room", lambda profile: None)
+    submitted = dict(submit.submit_profile("node8", 2.0, []))
+    scripts = {
+        step: json.loads((slurm / "jobs" / f"{number}.json").read_text())["script"]
+        for step, number in submitted.items()
+    }
+    assert "--gpus-per-node=8" in scripts["05_train_sft"]
+    assert "--gpus" not in scripts["01_curate_data"]
+    assert f"+ {2 * 3600 - submit.MARGIN} ))" in scripts["05_train_sft"]
+    assert "06_understand_grpo" not in scripts
+
+
+def test_refusals_are_clear(kit, slurm, monkeypatch, capsys):
+    assert cli.main(["submit", "--profile", "mini", "--hours", "0.1"]) == 1
+    assert "at least 0.5 hours" in capsys.readouterr().err
+    assert cli.main(["submit", "--profile", "mini", "--", "--partition=closed"]) == 1
+    assert "invalid partition" in capsys.readouterr().err
+    (slurm / "sbatch").unlink()
+    assert cli.main(["submit", "--profile", "mini"]) == 1
+    assert "no `sbatch` here" in capsys.readouterr().err
+
+
+def test_training_stops_at_a_checkpoint_and_ends_as_if_it_had_not(job, tmp_path, monkeypatch):  # noqa: F811
+    rl.train(job, silent)
+    cut = replace(job, output=str(tmp_path / "cut"))
+    monkeypatch.setenv("ACE_DEADLINE", str(time.time() - 1))
+    for step in range(1, 6):  # one step a job, as if each had been too short
+        with pytest.raises(training.OutOfTime, match=f"step {step} of 6"):
+            rl.train(cut, silent)
+    rl.train(cut, silent)
+    want, got = weights(job), weights(cut)
+    assert all(torch.equal(want[name], got[name]) for name in want)
