@@ -62,7 +62,6 @@ def test_a_malformed_line_is_named_and_nothing_is_written(tmp_path, capsys, line
 
 
 def test_files_that_cannot_be_used(tmp_path, capsys):
-    good = write(tmp_path / "in.jsonl", [MATH])
     broken = tmp_path / "broken.jsonl.gz"
     broken.write_bytes(gzip.compress(b"{}\n" * 1000)[:-12])
     binary = tmp_path / "binary.jsonl"
