@@ -68,18 +68,16 @@ def run_dedup(arguments: argparse.Namespace) -> int:
         [bool(row.data.get("verified")) for row in usable],
     )
     marks = zip(*found.values(), strict=True)
-    decided = (
-        (row, _copy_of(usable, *next(marks)) if row.statement else _skip(row)) for row in rows
-    )
-    _deliver(arguments, decided, [])
+
+    def reason(row: Row) -> dict | None:
+        if not row.statement:
+            return _skip(row)
+        kept, kind, conflict = next(marks)
+        evidence = {"reason": kind, "conflicting_answers": conflict}
+        return None if kept < 0 else evidence | {"duplicate_of": usable[kept].place}
+
+    _deliver(arguments, ((row, reason(row)) for row in rows), [])
     return 0
-
-
-def _copy_of(rows: list[Row], kept: int, kind: str, conflict: bool) -> dict | None:
-    """Say of which row a row is the copy; None when it is kept."""
-    if kept < 0:
-        return None
-    return {"reason": kind, "duplicate_of": rows[kept].place, "conflicting_answers": conflict}
 
 
 def _skip(row: Row) -> dict:

@@ -92,7 +92,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute)
 
 
 def read_table(out: Path) -> "pandas.DataFrame":
-    """Return the table of an evaluation's `samples.jsonl.gz`, sorted by problem and sample.
+    """Return the table of an evaluation's `samples.jsonl.gz`, a problem's samples in order.
 
     Its columns are `COLUMNS`; `reward` is NaN where there is no verdict (a failure of the verifier
     or of the problem, not of the model).

@@ -64,10 +64,8 @@ class ProblemList(list):
 
 def make_problem_row(**fields: object) -> dict:
     """Return a full problem row: the schema's defaults overlaid with `fields`."""
-    row = {key: ([] if key == "tests" else value) for key, value in SCHEMA.items()}
-    row.update(fields)
-    row["time_limit"], row["level"] = float(row["time_limit"]), int(row["level"])
-    return row
+    row = SCHEMA | {"tests": []} | fields
+    return row | {"time_limit": float(row["time_limit"]), "level": int(row["level"])}
 
 
 def find_defect(row: dict) -> str:

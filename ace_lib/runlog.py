@@ -39,7 +39,6 @@ class RunLog:
         """Pass on what the notebook prints, as papermill logs it, each line marked with `step`."""
         handler = _Handler(self, step)
         logger = logging.getLogger("papermill")
-        level, propagate = logger.level, logger.propagate
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -47,8 +46,6 @@ class RunLog:
             yield
         finally:
             logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = propagate
 
 
 class _Handler(logging.Handler):

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ace_lib import AceError, memory, pipeline, provenance
+from ace_lib import AceError, memory, pipeline, provenance, runs
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def _print_table(profile: str, seconds: float, peak_gib: float) -> None:
     hardware = provenance.hardware()
     print(f"\nprofile {profile}: {hardware['cores']} cores of {hardware['processor']}\n")
     print("| run | seconds | peak memory, GiB |\n|---|---:|---:|")
-    for name, timing in pipeline.read_timings(profile).items():
+    for name, timing in runs.read_timings(profile).items():
         print(f"| {name} | {timing['seconds']:.0f} | {timing['peak_memory_gib']:.1f} |")
     print(f"| **all** | **{seconds:.0f}** | **{peak_gib:.1f}** |")
 
