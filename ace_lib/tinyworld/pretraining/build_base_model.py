@@ -1,4 +1,4 @@
-"""Rebuild the tiny world's base model: ``python pretraining/build_base_model.py OUT``.
+"""Rebuild the tiny world's base model: ``python build_base_model.py OUT``, in this folder or not.
 
 Trains the tokenizer, then a Qwen2 model from nothing on `corpus` with Muon for the matrices and
 AdamW for the rest.  Interrupted, the same command goes on from its last checkpoint.
@@ -220,11 +220,11 @@ SFT and RL data are.
 | | |
 |---|---|
 | architecture | Qwen2, {layers} layers, width {hidden}, vocabulary {vocabulary}, RoPE base 1e4 |
-| text | `pretraining/corpus.py`, generated, seed {seed} |
+| text | `ace_lib/tinyworld/pretraining/corpus.py`, generated, seed {seed} |
 | training | {steps:,} batches of {batch:,} tokens, Muon and AdamW |
 | loss | {loss:.3f} nats a token, mean of the last 100 batches (every batch is new text) |
 | time | {minutes:.0f} minutes of training steps on the machine that built it |
-| rebuild | `python pretraining/build_base_model.py OUT --num-steps {steps} --seed {seed}` |
+| rebuild | `python ace_lib/tinyworld/pretraining/build_base_model.py OUT --num-steps {steps} --seed {seed}` |
 """
 
 
