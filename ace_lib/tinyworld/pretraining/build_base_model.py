@@ -119,7 +119,7 @@ def place(step: int, num_steps: int) -> tuple[Callable[[random.Random], str], fl
     """
     begin = 0
     for text, share, height in PHASES:
-        length = round(share * num_steps)
+        length = max(1, round(share * num_steps))
         if step < begin + length or text is PHASES[-1][0]:
             inside = step - begin
             cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, inside / length)))
@@ -224,7 +224,7 @@ SFT and RL data are.
 | training | {steps:,} batches of {batch:,} tokens, Muon and AdamW |
 | loss | {loss:.3f} nats a token, mean of the last 100 batches (every batch is new text) |
 | time | {minutes:.0f} minutes of training steps on the machine that built it |
-| rebuild | `python ace_lib/tinyworld/pretraining/build_base_model.py OUT --num-steps {steps} --seed {seed}` |
+| rebuild | `python {script} OUT --num-steps {steps} --seed {seed}` |
 """
 
 
@@ -234,6 +234,7 @@ def write_card(
     """Write the model card from what the training run measured."""
     config = Qwen2Config.from_pretrained(out)
     text = CARD.format(
+        script="ace_lib/tinyworld/pretraining/build_base_model.py",
         parameters=num_parameters,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
