@@ -113,13 +113,14 @@ def test_grpo_with_fixed_samples_is_the_same_in_two_processes(tmp_path):
 
 def test_both_processes_end_with_the_notebook(tmp_path, two_processes):
     long = sft_job(tmp_path, num_train_epochs=5000, save_epochs=False)
+    others = set(psutil.Process().children(recursive=True))  # of tests before this one
     seen: list[psutil.Process] = []
 
     def interrupt() -> None:
         deadline = time.monotonic() + 120
         while not (tmp_path / "out/metrics.jsonl").exists() and time.monotonic() < deadline:
             time.sleep(0.2)
-        seen.extend(psutil.Process().children(recursive=True))
+        seen.extend(set(psutil.Process().children(recursive=True)) - others)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
