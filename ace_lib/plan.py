@@ -65,7 +65,7 @@ HARDWARE = {
     "h100": Hardware(989e12, 3.35e12, 80e9, **_GPU),
     "h200": Hardware(989e12, 4.8e12, 141e9, **_GPU),
 }  # fmt: skip
-NOTEBOOK_SECONDS = (3.0, 25.0)  # kernel, imports, figures; curation of the bundled pool
+NOTEBOOK_SECONDS = (2.0, 40.0)  # kernel, imports, figures; curation, one GRPO step in 06
 # Mean answer over longest allowed: P1 shows 4K growing to 6.5K in the 16K stage.
 MEAN_LENGTH = (0.25, 0.5)
 BANDWIDTH_SHARE = (0.8, 0.5)  # the first belongs to the low estimate
