@@ -99,6 +99,19 @@ def batch_divides(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def groups_stay_whole(subject: Subject) -> Iterator[Finding]:
+    """A process samples and judges whole groups: all answers of a prompt."""
+    processes = subject.profile.compute.num_processes
+    for step in subject.rl:
+        prompts = step.settings.prompts_per_batch
+        if prompts % processes:
+            yield Finding(
+                subject.place(step, "prompts_per_batch"),
+                f"{step.name}: {prompts} prompts over {processes} processes would split groups",
+                f"take a multiple of {processes}",
+            )
+
+
 def sft_batch_divides(subject: Subject) -> Iterator[Finding]:
     """Rows of a batch are dealt to the processes."""
     processes = subject.profile.compute.num_processes
@@ -377,7 +390,8 @@ def versions_were_tested(subject: Subject) -> Iterator[Finding]:
 
 
 RULES: list[Rule] = [
-    batch_divides, sft_batch_divides, gpus_agree, launcher_reaches, sharding_has_processes,
+    batch_divides, groups_stay_whole, sft_batch_divides, gpus_agree, launcher_reaches,
+    sharding_has_processes,
     engine_is_used, tensor_parallel_divides, lengths_fit_context, stages_are_known, stages_grow,
     on_policy, ratios_do_not_vanish, groups_are_varied, entropies_are_ordered, temperatures_rise,
     sft_sets_are_nested, fits, minutes_are_planned, hub_needs_network, versions_were_tested,

@@ -3,6 +3,7 @@
 A run has one process per GPU. The first one (`is_main`) writes files and tells progress.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -143,5 +144,9 @@ def trainer_options(compute: Compute) -> dict[str, object]:
         options |= {"fsdp": True, "fsdp_config": str(SHARDING_CONFIGS / "fsdp2.json")}
         options["gradient_checkpointing"] = False  # FSDP's own, in the file
     if compute.sharding == "zero3":
+        if importlib.util.find_spec("deepspeed") is None:
+            raise AceError(
+                "sharding: zero3 needs DeepSpeed, which is in no lock: pip install deepspeed"
+            )
         options["deepspeed"] = str(SHARDING_CONFIGS / "zero3.json")
     return options

@@ -28,10 +28,10 @@ TWO_PROCESSES = replace(ONE_PROCESS, gpus_per_node=2, launcher="torchrun")
 WORKER = Path(__file__).parent / "spread_worker.py"
 
 
-@pytest.fixture
-def two_processes(monkeypatch):
+@pytest.fixture(params=["none"])
+def two_processes(request, monkeypatch):
     """Every profile asks for two processes, here without GPUs."""
-    profile = SimpleNamespace(compute=TWO_PROCESSES)
+    profile = SimpleNamespace(compute=replace(TWO_PROCESSES, sharding=request.param))
     monkeypatch.setattr(launch, "load_profile", lambda name: profile)
 
 
@@ -56,6 +56,7 @@ def assert_same_weights(left: str, right: str, tolerance: float) -> None:
         torch.testing.assert_close(two[name], value, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.parametrize("two_processes", ["none", "fsdp2"], indirect=True)
 def test_sft_in_two_processes_gives_the_loss_curve_of_one(tmp_path, two_processes, capfd):
     from ace_lib import sft
 

@@ -109,6 +109,8 @@ def test_the_figure_says_what_it_shows(tmp_path, capsys):
 BROKEN = {
     "batch": ("gpu1", "gradient_accumulation_steps: 128", "gradient_accumulation_steps: 7",
               "do not divide into 1 processes × 7"),
+    "groups": ("paper_1_1_7b", "prompts_per_batch: 128", "prompts_per_batch: 64",
+               "64 prompts over 128 processes"),
     "sft batch": ("node8", "batch_size: 128", "batch_size: 100", "does not divide by 8"),
     "gpus": ("gpu1", "\n  gpus: 1", "\n  gpus: 4", "needs 4 GPUs"),
     "kind of gpu": ("tiny", "gpu: none", "gpu: h100", "gpu: h100 with gpus_per_node: 0"),
