@@ -76,7 +76,10 @@ def find_overlaps(
         tokens = scan(prompts[first:last])
         best = find_best(tokens, index.table, same_numbers)
         found = np.flatnonzero(best.item >= 0)
-        rows = zip(*(column.tolist() for column in (found, *(column[found] for column in best))), strict=True)
+        rows = zip(
+            *(column.tolist() for column in (found, *(column[found] for column in best))),
+            strict=True,
+        )
         for text, item, item_share, text_share, place, length in rows:
             ngram = tokens.spell(place, length)
             evidence = (*index.items[item], ngram, item_share, text_share)

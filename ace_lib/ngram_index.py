@@ -80,7 +80,9 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
     shift = 64 - min((len(keys) // 2 + 1).bit_length(), MAX_BUCKET_BITS)
     buckets = _find_buckets(keys, shift)
     short_numbers = np.unique(numbers[np.diff(starts) < n])
-    return NgramTable(n, keys, place_bits, bits, buckets, shift, values, starts, numbers, short_numbers)
+    return NgramTable(
+        n, keys, place_bits, bits, buckets, shift, values, starts, numbers, short_numbers
+    )
 
 
 def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
@@ -118,7 +120,9 @@ def _shorter_ngrams(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.n
         begin, end = tokens.starts[text], tokens.starts[text + 1]
         is_small = (end - begin) * LEAST_PROMPT_SHARE < table.n
         rank = np.searchsorted(table.short_numbers, tokens.numbers[text])
-        may_wrap = rank < len(table.short_numbers) and table.short_numbers[rank] == tokens.numbers[text]
+        may_wrap = (
+            rank < len(table.short_numbers) and table.short_numbers[rank] == tokens.numbers[text]
+        )
         if is_small or may_wrap:
             for place in range(begin, end):
                 if is_small or tokens.opens[place]:
@@ -177,7 +181,9 @@ def _find_best(
                 at = np.int64(table.keys[rank] & low_bits)
                 item = np.searchsorted(table.starts, at, side="right") - 1
                 length = min(table.n, table.starts[item + 1] - table.starts[item])
-                if place + length > end or not _equal(tokens.values, place, table.values, at, length):
+                if place + length > end or not _equal(
+                    tokens.values, place, table.values, at, length
+                ):
                     continue
                 if marks.covered[item] == 0:
                     marks.first[item] = place

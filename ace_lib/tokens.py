@@ -196,4 +196,6 @@ def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 def normalise_all(texts: Sequence[str]) -> list[str]:
     """Return `text.normalise` of every text."""
     scanned = (scan(texts[first:last]) for first, last in batches(texts))
-    return [text for tokens in scanned for text in tokens.spelled.tobytes().decode().split("\0")[:-1]]
+    return [
+        text for tokens in scanned for text in tokens.spelled.tobytes().decode().split("\0")[:-1]
+    ]
