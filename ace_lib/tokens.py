@@ -185,7 +185,7 @@ def ngrams(values: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, 
 
 def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Cut `texts` into ranges (first, last + 1) of about `BATCH_CHARACTERS`."""
-    ends = np.cumsum(list(map(len, texts)))
+    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64))
     last = 0
     while last < len(texts):
         first, full = last, ends[last] - len(texts[last]) + BATCH_CHARACTERS
