@@ -87,9 +87,9 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
 
 def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
     """Compare every text with all items; with `same_numbers`, only with those of its numbers."""
-    windows = (ngrams(tokens.values, tokens.starts, table.n), _shorter_ngrams(tokens, table))
-    found = [_look_up(table.filter, hashes, places) for hashes, places in windows]
-    hashes, places = map(np.concatenate, zip(*found, strict=True))
+    found = _look_up(table.filter, *ngrams(tokens.values, tokens.starts, table.n))
+    shorter = _look_up_shorter(tokens, table)
+    hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
     order = np.argsort(places, kind="stable")
     marks = Marks(
         *np.zeros((4, len(table.numbers)), dtype=np.int64), np.zeros(len(table.values), dtype=bool)
@@ -113,8 +113,38 @@ def _find_buckets(keys: np.ndarray, shift: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _shorter_ngrams(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.ndarray]:
-    """Hash the 1, 2, ... n - 1 tokens from each token at which a short item may begin and count."""
+def _fill(bits: np.ndarray, hashes: np.ndarray) -> None:
+    """Set the two bits of each hash in a filter."""
+    last = np.uint64(8 * len(bits) - 1)
+    for value in hashes:
+        for look in (value & last, value >> SECOND_LOOK & last):
+            bits[look >> np.uint64(3)] |= np.uint64(1) << (look & np.uint64(7))
+
+
+@njit(cache=True)
+def _may_hold(bits: np.ndarray, value: int) -> int:
+    """Read whether both bits of a hash are set: 1 or 0."""
+    last = np.uint64(8 * len(bits) - 1)
+    one, two = value & last, value >> SECOND_LOOK & last
+    left = bits[one >> np.uint64(3)] >> (one & np.uint64(7))
+    return left & bits[two >> np.uint64(3)] >> (two & np.uint64(7)) & np.uint64(1)
+
+
+@njit(cache=True)
+def _look_up(
+    bits: np.ndarray, hashes: np.ndarray, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep what the filter may hold: all n-grams that are in the table, and few others."""
+    kept, count = np.empty(len(hashes), dtype=np.int64), 0
+    for index, value in enumerate(hashes):
+        kept[count] = index  # without a branch, so that the processor can look far ahead
+        count += _may_hold(bits, value)
+    return hashes[kept[:count]], places[kept[:count]]
+
+
+@njit(cache=True)
+def _look_up_shorter(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.ndarray]:
+    """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
     hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
     for text in range(len(tokens.numbers)):
         begin, end = tokens.starts[text], tokens.starts[text + 1]
@@ -129,37 +159,10 @@ def _shorter_ngrams(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.n
                     value = np.uint64(0)
                     for last in range(place, min(place + table.n - 1, end)):
                         value = value * MIX + tokens.values[last]
-                        hashes.append(value)
-                        places.append(place)
+                        if _may_hold(table.filter, value):
+                            hashes.append(value)
+                            places.append(place)
     return np.array(hashes, dtype=np.uint64), np.array(places, dtype=np.int64)
-
-
-@njit(cache=True)
-def _fill(bits: np.ndarray, hashes: np.ndarray) -> None:
-    """Set the two bits of each hash in a filter."""
-    last = np.uint64(8 * len(bits) - 1)
-    for value in hashes:
-        for look in (value & last, value >> SECOND_LOOK & last):
-            bits[look >> np.uint64(3)] |= np.uint64(1) << (look & np.uint64(7))
-
-
-@njit(cache=True)
-def _look_up(
-    bits: np.ndarray, hashes: np.ndarray, places: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keep what the filter may hold: all n-grams that are in the table, and few others."""
-    kept = np.empty(len(hashes), dtype=np.int64)
-    count, last = 0, np.uint64(8 * len(bits) - 1)
-    for index in range(len(hashes)):
-        value = hashes[index]
-        one, two = value & last, value >> SECOND_LOOK & last
-        kept[count] = index  # without a branch, so that the processor can look far ahead
-        count += (
-            bits[one >> np.uint64(3)] >> (one & np.uint64(7))
-            & bits[two >> np.uint64(3)] >> (two & np.uint64(7))
-            & np.uint64(1)
-        )  # fmt: skip
-    return hashes[kept[:count]], places[kept[:count]]
 
 
 @njit(cache=True)
