@@ -141,7 +141,7 @@ def on_policy(evidence: Evidence) -> list[Part]:
         low, high = np.exp(intervals.over_seeds(logs)).tolist()
     return [
         Part(name, math.exp(logs.mean()), low, high, n=ratios[0]["n"], k=ratios[0]["k"],
-             unit="ratio", at_least=COLLAPSE_RATIO, refuted_below=1.0,
+             unit="ratio", at_least=COLLAPSE_RATIO, refuted_below=1.0, small=COLLAPSE_RATIO,
              arms=tuple(describe([a[arm] for a in arms]) for arm in arms[0]))
     ]  # fmt: skip
 
@@ -280,8 +280,8 @@ LEDGER = (
         "on-policy",
         "Several updates per batch collapse the entropy.",
         (("2 or 4 updates per batch", "collapse within about 100 steps", "V"),),
-        "entropy of 1 update over that of 4, last third of steps: interval above 2 (below half "
-        "is collapse); contradicted when wholly below 1",
+        "entropy of 1 update over that of 4, after the same updates: interval above 2 (below half "
+        "is collapse); contradicted when wholly below 1, no effect when wholly below 2",
         ABLATIONS,
         on_policy,
     ),

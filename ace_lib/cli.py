@@ -72,6 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
     text = "judge responses or programs from a file, one verdict per row"
     verify.add_arguments(add("verify", verify.run_command, text))
 
+    text = "judge the answers of an evaluation anew, as after a change of the verifier"
+    command = add("regrade", _regrade, text)
+    command.add_argument("samples", type=Path, metavar="samples.jsonl.gz")
+    command.add_argument("problems", type=Path, metavar="PROBLEMS.jsonl[.gz]")
+
     command = add("audit", _audit, "compare the verifier with labelled rows, by category")
     command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -153,6 +158,14 @@ def _plan(arguments: argparse.Namespace) -> int:
         figure, alt = plan.draw(made)
         figure.savefig(arguments.figure, metadata={"Description": alt})
     made.check()
+    return 0
+
+
+def _regrade(arguments: argparse.Namespace) -> int:
+    from ace_lib import evaluate
+
+    judged, changed = evaluate.regrade(arguments.samples, arguments.problems)
+    print(f"{judged} answers judged, {changed} verdicts are other than before")
     return 0
 
 

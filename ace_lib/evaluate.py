@@ -1,15 +1,16 @@
 """Sampling a model on problems and judging the answers, resumable: the grader of every notebook.
 
 The verdicts come from `ace_lib.verify`, as in training. Judging one batch overlaps with sampling
-the next: verdicts are made in other processes.
+the next: verdicts are made in other processes. Both are appended to one file, answers first.
 """
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ class EvaluationJob:
     Attributes:
         name: shown in the log.
         model: folder of a model with its tokenizer.
-        output: folder; `samples.jsonl.gz` in it holds the table, see `read_table`. Problems that
-            are complete there are not sampled again when model and settings are the same.
+        output: folder; `samples.jsonl.gz` in it holds the table, see `read_table`. Answers that
+            are there are not sampled again when model and settings are the same.
         problems_file: JSONL(.gz) of problem rows, ids distinct.
         num_samples: answers per problem, the k of avg@k.
         max_new_tokens: limit per answer.
@@ -46,6 +47,8 @@ class EvaluationJob:
         engine: "transformers" (the built-in sampler) or "vllm".
         think: the prompt opens a think block; False for a model that was never taught one.
         max_rows: answers sampled at once by the built-in sampler; memory grows with it.
+        samples_per_benchmark: in place of `num_samples`, by what the ids begin with: P2 takes 64
+            for "aime24/…", 8 for LiveCodeBench.
     """
 
     name: str
@@ -60,48 +63,71 @@ class EvaluationJob:
     engine: str = "transformers"
     think: bool = True
     max_rows: int = 512
+    samples_per_benchmark: dict[str, int] = field(default_factory=dict)
+
+    def answers_to(self, problem_id: str) -> int:
+        """How many answers a problem gets."""
+        return self.samples_per_benchmark.get(problem_id.split("/")[0], self.num_samples)
 
 
 def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute) -> None:
     """Carry out an evaluation job in this process.
 
-    `progress` is called with `done=…, total=…, pass_rate=…` as answers are judged.
+    Answers are on disk before they are judged, so a verifier that fails costs no sampling: the same
+    job then judges what has no verdict yet. `progress` is called with `done=…, total=…,
+    pass_rate=…` as answers are judged.
     """
-    problems = problem_files.read_jsonl(job.problems_file)
+    problems = {row["id"]: row for row in problem_files.read_jsonl(job.problems_file)}
     out = Path(job.output) / "samples.jsonl.gz"
-    rows = _resume(out, fingerprint(job), job.num_samples)
-    done = {row["problem_id"] for row in rows}
-    missing = [row for row in problems if row["id"] not in done]
+    answers = _resume(out, fingerprint(job))
+    rewards = [answer["reward"] for answer in answers if "status" in answer]
+    total = sum(map(job.answers_to, problems))
 
-    def keep(new_rows: list[dict]) -> None:
-        rows.extend(new_rows)
-        jsonl_store.append_rows(out, new_rows)
-        known = [row["reward"] for row in rows if row["reward"] is not None]
+    def keep(verdicts: list[dict]) -> None:
+        if not verdicts:
+            return
+        jsonl_store.append_rows(out, verdicts)
+        rewards.extend(verdict["reward"] for verdict in verdicts)
+        known = [reward for reward in rewards if reward is not None]
         rate = sum(known) / len(known) if known else float("nan")
-        progress(done=len(rows), total=len(problems) * job.num_samples, pass_rate=rate)
+        progress(done=len(rewards), total=total, pass_rate=rate)
 
     # One worker thread: the batch before is judged while the next one is sampled.
     with ThreadPoolExecutor(1) as judge:
-        waiting = None
-        for chunk in _sampled(job, missing, compute):
-            if waiting:
-                keep(waiting.result())
-            waiting = judge.submit(_judged, *chunk, job.think)
-        if waiting:
+        unjudged = [answer for answer in answers if "status" not in answer]
+        waiting = judge.submit(_judged, problems, unjudged)
+        for new in _sampled(job, problems, answers, compute):
+            jsonl_store.append_rows(out, new)
             keep(waiting.result())
+            waiting = judge.submit(_judged, problems, new)
+        keep(waiting.result())
+
+
+def regrade(out: Path, problems_file: Path) -> tuple[int, int]:
+    """Judge the answers of a `samples.jsonl.gz` anew, as after a change of the verifier.
+
+    Returns:
+        answers, and how many of them have another verdict than before.
+    """
+    problems = {row["id"]: row for row in problem_files.read_jsonl(problems_file)}
+    answers = _joined(jsonl_store.read_rows(out))
+    verdicts = _judged(problems, answers)
+    jsonl_store.append_rows(out, verdicts)
+    changed = [answer.get("status") != verdict["status"]
+               for answer, verdict in zip(answers, verdicts, strict=True)]  # fmt: skip
+    return len(answers), sum(changed)
 
 
 def read_table(out: Path) -> "pandas.DataFrame":
-    """Return the table of an evaluation's `samples.jsonl.gz`, a problem's samples in order.
+    """Return the table of an evaluation's `samples.jsonl.gz`, one row per answer.
 
     Its columns are `COLUMNS`; `reward` is NaN where there is no verdict (a failure of the verifier
     or of the problem, not of the model).
     """
     import pandas
 
-    return pandas.DataFrame(jsonl_store.read_rows(out), columns=list(COLUMNS)).astype(
-        {"reward": float}
-    )
+    rows = _joined(jsonl_store.read_rows(out))
+    return pandas.DataFrame(rows, columns=list(COLUMNS)).astype({"reward": float})
 
 
 def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str, dict]:
@@ -127,8 +153,8 @@ def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str
 
 def fingerprint(job: EvaluationJob) -> str:
     """Hash of a model's weights and of the settings it is sampled with."""
-    names = ("num_samples", "max_new_tokens", "temperature", "top_p", "seed", "engine", "think",
-             "max_rows")  # fmt: skip
+    names = ("num_samples", "samples_per_benchmark", "max_new_tokens", "temperature", "top_p",
+             "seed", "engine", "think", "max_rows")  # fmt: skip
     settings = [getattr(job, name) for name in names]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path in sorted(Path(job.model).glob("*.safetensors")):
@@ -137,47 +163,64 @@ def fingerprint(job: EvaluationJob) -> str:
 
 
 def _sampled(
-    job: EvaluationJob, rows: list[dict], compute: Compute
-) -> Iterator[tuple[list[dict], list[list]]]:
-    """Yield (problem rows, their samples) batch by batch."""
+    job: EvaluationJob, problems: dict[str, dict], answers: list[dict], compute: Compute
+) -> Iterator[list[dict]]:
+    """Yield rows of the answers that are missing, without verdicts, batch by batch."""
     from ace_lib import sampling
 
-    prompts = sampling.render_prompts(job.model, rows, job.think)
-    start = 0
-    for samples in sampling.sample(
-        job.model, prompts, job.num_samples, job.max_new_tokens, job.temperature, job.top_p,
-        job.seed, job.engine, job.max_rows, compute,
-    ):  # fmt: skip
-        yield rows[start : start + len(samples)], samples
-        start += len(samples)
+    there = Counter(answer["problem_id"] for answer in answers)
+    missing: dict[tuple[int, int], list[dict]] = {}
+    for name, row in problems.items():
+        missing.setdefault((there[name], job.answers_to(name)), []).append(row)
+    for (first, last), rows in missing.items():
+        if first >= last:
+            continue
+        # Other draws than those that made the first answers.
+        seed = random.Random(f"{job.seed}-{first}").randrange(2**31) if first else job.seed
+        unanswered = iter(rows)
+        for batch in sampling.sample(
+            job.model, sampling.render_prompts(job.model, rows, job.think), last - first,
+            job.max_new_tokens, job.temperature, job.top_p, seed, job.engine, job.max_rows, compute,
+        ):  # fmt: skip
+            yield [
+                {
+                    "problem_id": row["id"], "domain": row["domain"], "topic": row["topic"],
+                    "level": row["level"], "sample": number, "num_tokens": len(sample.token_ids),
+                    "truncated": sample.truncated,
+                    "response": full_response(sample.text, job.think),
+                }
+                for samples, row in zip(batch, unanswered, strict=False)
+                for number, sample in enumerate(samples, start=first)
+            ]  # fmt: skip
 
 
-def _judged(rows: list[dict], samples: list[list], think: bool) -> list[dict]:
-    """Rows of the table for some problems and their samples."""
+def _judged(problems: dict[str, dict], answers: list[dict]) -> list[dict]:
+    """A row with the verdict of each answer."""
     from ace_lib import verify
 
-    pairs = [(row, index, s) for row, group in zip(rows, samples, strict=True)
-             for index, s in enumerate(group)]  # fmt: skip
-    responses = [full_response(sample.text, think) for _, _, sample in pairs]
-    verdicts = verify.verify_responses([row for row, _, _ in pairs], responses)
+    rows = [problems[answer["problem_id"]] for answer in answers]
+    verdicts = verify.verify_responses(rows, [answer["response"] for answer in answers])
     return [
-        {
-            "problem_id": row["id"], "domain": row["domain"], "topic": row["topic"],
-            "level": row["level"], "sample": index, "status": verdict.status,
-            "reward": verdict.reward, "num_tokens": len(sample.token_ids),
-            "truncated": sample.truncated, "response": response,
-        }
-        for (row, index, sample), response, verdict in zip(pairs, responses, verdicts, strict=True)
+        {"problem_id": answer["problem_id"], "sample": answer["sample"], "status": verdict.status,
+         "reward": verdict.reward}
+        for answer, verdict in zip(answers, verdicts, strict=True)
     ]  # fmt: skip
 
 
-def _resume(out: Path, key: str, num_samples: int) -> list[dict]:
-    """Rows of complete problems in `out` when it was made with the same key, which is noted."""
+def _resume(out: Path, key: str) -> list[dict]:
+    """Rows in `out` when it was made with the same key, which is noted."""
     key_file = out.with_name(out.name + ".key")
     out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or not key_file.exists() or key_file.read_text() != key:
         out.unlink(missing_ok=True)
         key_file.write_text(key)
         return []
-    counts = Counter(row["problem_id"] for row in jsonl_store.read_rows(out))
-    return jsonl_store.reopen(out, lambda row: counts[row["problem_id"]] == num_samples)
+    return _joined(jsonl_store.reopen(out))
+
+
+def _joined(lines: list[dict]) -> list[dict]:
+    """One row per answer: what later lines say of it is added or replaces."""
+    rows: dict[tuple[str, int], dict] = {}
+    for line in lines:
+        rows.setdefault((line["problem_id"], line["sample"]), {}).update(line)
+    return list(rows.values())

@@ -50,21 +50,24 @@ class OnPolicyTrainer(GRPOTrainer):
 
     Args:
         score: (problem indices, completion texts) -> rewards, None where there is no verdict.
-        on_rollout: called in the first process with every generation batch after it was judged.
+        on_rollout: called in every process with every generation batch after it was judged.
+        fill: place in the data set -> row with `prompt` (rendered) and `problem` (index handed to
+            `score`), when its turn has come.
         share_prompts: use `shared_prompt` in place of TRL's padded rows.
         **kwargs: as GRPOTrainer; `reward_funcs` and `rollout_func` are set here. The data set has
-            the columns `prompt` (rendered) and `problem` (index handed to `score`).
+            the column `place`, and an empty `prompt` that TRL asks for.
     """
 
     def __init__(
         self,
         score: Callable[[list[int], list[str]], list[float | None]],
         on_rollout: Callable[[Rollout], None],
+        fill: Callable[[int], dict[str, object]],
         args: GRPOConfig,
         share_prompts: bool = True,
         **kwargs: object,
     ) -> None:
-        self._score, self._on_rollout = score, on_rollout
+        self._score, self._on_rollout, self._fill = score, on_rollout, fill
         self._share_prompts = share_prompts
         rollout_func = None if args.use_vllm else self._rollout
         if args.use_vllm:
@@ -108,15 +111,14 @@ class OnPolicyTrainer(GRPOTrainer):
         return rewards
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
+        inputs = [self._fill(row["place"]) for row in inputs]
         output = super()._generate_and_score_completions(inputs)
         if "sampling_per_token_logps" in output:
             log_probs = output["sampling_per_token_logps"]  # 0 behind a row's end
             self._judged.entropy = -float(log_probs.nan_to_num().sum())
         else:
             self._judged.entropy = float(self._sampled.entropies.sum())
-        rollout = join(gather_object([self._judged]))
-        if self.accelerator.is_main_process:
-            self._on_rollout(rollout)
+        self._on_rollout(join(gather_object([self._judged])))
         # TRL gathers a number per row, so all processes keep as many rows as the one with most.
         most = max(gather_object([int(has_gradient(output).sum())]))
         return keep_rows_with_gradient(output, self.args.steps_per_generation, most)

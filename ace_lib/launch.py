@@ -12,6 +12,7 @@ reads its standard input and kills itself when that ends, so it cannot outlive t
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +263,8 @@ def run_jobs(jobs_file: Path, report: Callable[[dict], None]) -> None:
         RUNNERS[kind](job, _reporter(job.name, report), compute)
         if is_main():
             write_json(done_file, asdict(job))
+            # Only now: a job that dies between its model and its mark goes on from the last one.
+            shutil.rmtree(Path(job.output) / "checkpoints", ignore_errors=True)
 
 
 def _reporter(name: str, report: Callable[[dict], None]) -> Callable[..., None]:

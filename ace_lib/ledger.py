@@ -90,7 +90,7 @@ def show_row(row: dict) -> str:
     """Markdown of a ledger row: verdict, rule, effects, and what was seen of the arms."""
     lines = [f"### {row['id']}: {show_verdict(row['verdict'])}", "", row["claim"], ""]
     lines += [f"Rule: {row['rule']}. {row['note']}".rstrip(), ""]
-    for effect in row["effects"]:
-        lines.append(f"- {show_effect(effect)}")
-        lines += [f"  - {show_arm(arm)}" for arm in effect["arms"]]
+    lines += [f"- {show_effect(effect)}" for effect in row["effects"]]
+    arms = [show_arm(arm) for effect in row["effects"] for arm in effect["arms"]]
+    lines += ["", "Seen:", "", *(f"- {arm}" for arm in dict.fromkeys(arms))] if arms else []
     return "\n".join([*lines, ""])

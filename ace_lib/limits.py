@@ -50,6 +50,7 @@ LIMITS = {
     "prompts_per_batch": COUNT,
     "rate": SHARE,
     "rope_theta": Limit(above=0),
+    "samples_per_benchmark": COUNT,
     "seconds": Limit(above=0),
     "seed": Limit(low=0, high=2**32 - 1),
     "share": SHARE,
@@ -57,6 +58,8 @@ LIMITS = {
     "temperature": Limit(above=0, high=5),
     "time_limit": Limit(above=0),
     "tokens": COUNT,
+    "tracking": Limit(choices=("none", "tensorboard", "trackio", "wandb", "mlflow")),
+    "truncated": SHARE,
     "top_p": Limit(above=0, high=1),
     "weight_decay": SHARE,
 }

@@ -8,7 +8,7 @@ ratios that vanish with length, disks that fill. Each rule yields what is wrong 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ace_lib import provenance, scaling, sources
+from ace_lib import benchmarks, provenance, scaling, sources
 from ace_lib.doctor import read_pins
 from ace_lib.model_shapes import ModelShape, shape_of
 from ace_lib.plan import DoesNotFit, Plan, make_plan
@@ -287,6 +287,20 @@ def groups_are_varied(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def samples_name_benchmarks(subject: Subject) -> Iterator[Finding]:
+    """A misspelt benchmark would get `num_samples` answers."""
+    for step in subject.steps:
+        s = step.settings.values
+        used = [s.get(name, []) for name in ("problems", "benchmarks_math", "benchmarks_code")]
+        known = {benchmarks.name_of(source) for source in [*sources.SOURCES, *sum(used, [])]}
+        for name in sorted(set(s.get("samples_per_benchmark", {})) - known):
+            yield Finding(
+                subject.place(step, "samples_per_benchmark"),
+                f"{step.name}: samples_per_benchmark names {name!r}, which is no benchmark",
+                f"one of {', '.join(sorted(known))}",
+            )
+
+
 def entropies_are_ordered(subject: Subject) -> Iterator[Finding]:
     """Notebook 07 needs a run that is too cold and one that is too hot."""
     for step in subject.steps:
@@ -368,16 +382,16 @@ def minutes_are_planned(subject: Subject) -> Iterator[Finding]:
 
 
 def hub_needs_network(subject: Subject) -> Iterator[Finding]:
-    """Without network nothing is looked for on the hub."""
+    """Without network nothing is looked for on the hub, or sent there."""
     if subject.profile.needs["network"]:
         return
     for step in subject.steps:
         for name, value in step.settings.values.items():
-            if any(map(sources.is_remote, value if isinstance(value, list) else [])):
+            remote = any(map(sources.is_remote, value if isinstance(value, list) else []))
+            if remote or (name == "push_to" and value):
                 yield Finding(
                     subject.place(step, name),
-                    f"{step.notebook}: {name} names a set on the hub, and the profile needs no "
-                    "network",
+                    f"{step.notebook}: {name} is on the hub, and the profile needs no network",
                     "needs: network: true, or local files",
                 )
 
@@ -401,6 +415,7 @@ RULES: list[Rule] = [
     batch_divides, groups_stay_whole, sft_batch_divides, gpus_agree, launcher_reaches,
     sharding_has_processes,
     engine_is_used, tensor_parallel_divides, lengths_fit_context, stages_are_known, stages_grow,
-    on_policy, ratios_do_not_vanish, groups_are_varied, entropies_are_ordered, temperatures_rise,
-    sft_sets_can_be_compared, fits, minutes_are_planned, hub_needs_network, versions_were_tested,
+    on_policy, ratios_do_not_vanish, groups_are_varied, samples_name_benchmarks,
+    entropies_are_ordered, temperatures_rise, sft_sets_can_be_compared,
+    fits, minutes_are_planned, hub_needs_network, versions_were_tested,
 ]  # fmt: skip

@@ -187,7 +187,7 @@ def _layers(
     layers = [("cell", given, {})]
     if "stage" in given:
         stage = load_stage(str(given["stage"]))
-        section = profile.stages.get(stage.name, {})
+        section = profile.stages.get(stage.name) or {}
         layers.append((f"{profile.name} stage", section, profile.papers("stages", stage.name)))
         layers.append((stage.path.name, stage.values, stage.papers))
     layers.append((profile.name, profile.section(notebook), profile.papers("notebooks", notebook)))

@@ -146,7 +146,9 @@ def _execute(step: Step, output: Path, log: RunLog) -> None:
                 cwd=default_notebooks_folder(),
                 progress_bar=False,
                 log_output=True,
-                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+                # An interrupted kernel reports its closed socket as an error; cells' own errors
+                # come another way.
+                extra_arguments=["--IPKernelApp.log_level=50"],
             )
     except papermill.PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]

@@ -3,8 +3,8 @@
 `notebooks/profiles/<name>.yaml` holds `name, about, needs, compute, shared, notebooks, stages,
 deviates_from_paper`. A comment `# paper: …` behind a value is what the papers state for it; it is
 shown beside the value in every notebook. A profile that says `extends: <other>` states only what
-differs; a notebook set to null is no part of the profile. `<name>@<seed>` is the profile with
-another seed, its runs in a folder of their own.
+differs; a notebook or stage set to null is no part of the profile. `<name>@<seed>` is the profile
+with another seed, its runs in a folder of their own.
 """
 
 import os

@@ -192,7 +192,8 @@ def _study_block(profile: str, folder: Path) -> str:
     from PIL import Image
 
     found = runs.read_json(folder / "claims.json")
-    manifest = runs.read_json(folder / "manifest.json")
+    measured = collect_results(profile)[-1].run  # the report itself may be of a later commit
+    manifest = runs.read_json(runs.completed(profile, measured) / "manifest.json")
     costs = [cost["seconds"] for name in found["profiles"] for cost in collect_costs(name)]
     hardware = manifest["hardware"]
     with Image.open(folder / "effects.png") as image:

@@ -6,21 +6,15 @@ process of `ace_lib.launch`; this module imports torch and TRL only there.
 """
 
 import random
-import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ace_lib import AceError, problems, training
 from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import full_response, render_prompt
 from ace_lib.prompts import program as extract_program
-
-if TYPE_CHECKING:
-    from ace_lib.grpo import Rollout
-
+from ace_lib.recorder import Recorder
 
 # Up to here the loss takes one row per group (`ace_lib.shared_prompt`): its mask is dense.
 SHARED_PROMPT_TOKENS = 512
@@ -30,10 +24,6 @@ PROMPT_TOKENS = 2048
 
 # Problem indices and completions of a batch -> rewards, None where there is no verdict.
 Score = Callable[[list[int], list[str]], list[float | None]]
-
-
-class OffPolicyStep(AceError):
-    """A run declared on-policy clipped a ratio: the update did not see its own samples."""
 
 
 @dataclass
@@ -61,7 +51,12 @@ class GRPOJob:
         max_grad_norm: gradient clipping.
         weight_decay: of AdamW.
         save_steps: steps between checkpoints to resume from.
+        filter_epochs: an epoch leaves out most problems that the answers of the latest visit all
+            solved, or none (Nemotron-Cascade; see `ace_lib.schedule`).
+        stop_at_truncated: the run ends early once no larger share of the answers of ten steps was
+            truncated: time for longer ones (Nemotron-Cascade goes on at 0.1). 0 never ends it.
         seed: of sampling and of the order of problems.
+        tracking: where metrics go besides, see `training.tracking_options`.
     """
 
     name: str
@@ -83,25 +78,10 @@ class GRPOJob:
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
     save_steps: int = 50
+    filter_epochs: bool = False
+    stop_at_truncated: float = 0.0
     seed: int = 0
-
-
-def write_schedule(num_problems: int, num_prompts: int, seed: int) -> list[int]:
-    """Problem indices in the order of training: epochs, each in its own seeded order.
-
-    The whole order is written into the data set, because TRL replays the first epoch's order
-    when a run resumes in a later one.
-    """
-    if num_problems == 0:
-        raise problems.ProblemFileError("no problem to train on: loosen the filter of this stage")
-    schedule: list[int] = []
-    epoch = 0
-    while len(schedule) < num_prompts:
-        order = list(range(num_problems))
-        random.Random(f"{seed}-{epoch}").shuffle(order)
-        schedule += order
-        epoch += 1
-    return schedule[:num_prompts]
+    tracking: str = "none"
 
 
 def train(job: GRPOJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
@@ -129,15 +109,13 @@ def train(job: GRPOJob, progress: Callable[..., None], compute: Compute = ONE_PR
     rows = problems.read_jsonl(job.problems_file)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     recorder = Recorder(job, rows, progress)
-    trainer = _build_trainer(job, rows, tokenizer, recorder, compute)
-    checkpoints = output / "checkpoints"
-    last, step = training.last_checkpoint(checkpoints)
+    last, step = training.last_checkpoint(output / "checkpoints")
+    recorder.recall(step)
     for path in (recorder.metrics_file, recorder.pass_rates_file):
         training.forget_after(path, step)
+    trainer = _build_trainer(job, rows, tokenizer, recorder, compute)
     trainer.train(resume_from_checkpoint=last)
     training.save_model(trainer, tokenizer, output / "model")
-    if training.is_main():
-        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def make_score(rows: list[dict]) -> Score:
@@ -187,65 +165,10 @@ def _what_is_judged(row: dict, response: str) -> tuple[str, str]:
     return row["id"], response if judged is None else judged
 
 
-class Recorder:
-    """Turns rollouts and TRL's log into `metrics.jsonl`, `pass_rates.jsonl` and progress."""
-
-    def __init__(self, job: GRPOJob, rows: list[dict], progress: Callable[..., None]) -> None:
-        self.job, self.rows, self.progress = job, rows, progress
-        self.metrics_file = Path(job.output) / "metrics.jsonl"
-        self.pass_rates_file = Path(job.output) / "pass_rates.jsonl"
-        self.latest: dict[str, float] = {}
-        self.pending: list[dict] = []
-        self.step_started = time.perf_counter()
-
-    def on_rollout(self, rollout: "Rollout") -> None:
-        """Note what a generation batch shows: pass rate, exact entropy, lengths, truncation."""
-        lengths = rollout.lengths
-        known = [r for r in rollout.rewards if r is not None]
-        size = self.job.num_generations
-        self.pending = [
-            {
-                "problem_id": self.rows[rollout.problems[i]]["id"],
-                "rewards": rollout.rewards[i : i + size],
-                "lengths": lengths[i : i + size],
-            }
-            for i in range(0, len(lengths), size)
-        ]
-        equal = [len({*entry["rewards"]} - {None}) < 2 for entry in self.pending]
-        self.latest = {
-            "reward": sum(known) / len(known) if known else float("nan"),
-            "entropy": rollout.entropy / sum(lengths),
-            "mean_length": sum(lengths) / len(lengths),
-            "truncated": sum(rollout.truncated) / len(lengths),
-            "groups_without_signal": sum(equal) / len(equal),
-            "without_verdict": len(rollout.rewards) - len(known),
-        }
-
-    def on_log(self, step: int, logs: dict[str, float]) -> None:
-        """Write one row per step; check that an on-policy run is one."""
-        clipped = logs["clip_ratio/region_mean"]
-        if self.job.num_iterations == 1 and clipped != 0:
-            raise OffPolicyStep(f"step {step}: {clipped:.2%} of the ratios were clipped")
-        now = time.perf_counter()
-        row = {"step": step} | self.latest | {
-            "loss": logs["loss"],
-            "grad_norm": logs["grad_norm"],
-            "clipped": clipped,
-            "sampler_mismatch": logs.get("sampling/sampling_logp_difference/mean", 0.0),
-            "seconds": round(now - self.step_started, 3),
-        }  # fmt: skip
-        self.step_started = now
-        training.append_rows(self.metrics_file, [row])
-        training.append_rows(
-            self.pass_rates_file, [{"step": step} | entry for entry in self.pending]
-        )
-        self.pending = []
-        self.progress(done=step, total=self.job.max_steps, **row)
-
-
 def _build_trainer(
     job: GRPOJob, rows: list[dict], tokenizer: object, recorder: Recorder, compute: Compute
 ) -> object:
+    from accelerate.utils import broadcast_object_list
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
 
@@ -253,21 +176,33 @@ def _build_trainer(
 
     class Log(TrainerCallback):
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if "clip_ratio/region_mean" in logs and training.is_main():
+            if "clip_ratio/region_mean" not in logs:
+                return
+            if training.is_main():
                 recorder.on_log(state.global_step, logs)
+            if broadcast_object_list([training.is_main() and recorder.is_long_enough()])[0]:
+                # Without a checkpoint of this step: what goes on from one must end here again.
+                control.should_save, control.should_training_stop = False, True
+                state.max_steps = state.global_step
 
-    num_batches = -(-job.max_steps // job.num_iterations)
-    order = write_schedule(len(rows), num_batches * job.prompts_per_batch, job.seed)
     rendered = [render_prompt(tokenizer, row) for row in rows]
-    dataset = Dataset.from_dict({"prompt": [rendered[i] for i in order], "problem": order})
+
+    def fill(place: int) -> dict[str, object]:
+        batch, within = divmod(place, job.prompts_per_batch)
+        problem = recorder.schedule.batch(batch)[within]
+        return {"prompt": rendered[problem], "problem": problem}
+
+    num_places = -(-job.max_steps // job.num_iterations) * job.prompts_per_batch
+    places = {"prompt": [""] * num_places, "place": range(num_places)}
     trainer = OnPolicyTrainer(
         score=with_faults(make_score(rows), job),
         on_rollout=recorder.on_rollout,
+        fill=fill,
         share_prompts=_shares_prompts(job, compute),
         model=training.load_model(job.model),
         processing_class=tokenizer,
         args=grpo_config(job, compute),
-        train_dataset=dataset,
+        train_dataset=Dataset.from_dict(places),
         callbacks=[Log()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -305,13 +240,14 @@ def grpo_config(job: GRPOJob, compute: Compute = ONE_PROCESS) -> object:
         lr_scheduler_type="constant",
         weight_decay=job.weight_decay,
         max_grad_norm=job.max_grad_norm,
-        shuffle_dataset=False,  # the order is in the data set
+        shuffle_dataset=False,  # the order is the schedule's
         seed=job.seed,
         logging_steps=1,
         save_strategy="steps",
         save_steps=job.save_steps,
         save_total_limit=1,
         **training.trainer_options(compute),
+        **training.tracking_options(job.tracking, job.name, job.output),
         **_vllm_options(job, compute),
     )
 

@@ -8,7 +8,6 @@ only there.
 
 import json
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +46,7 @@ class SFTJob:
         weight_decay: of AdamW.
         seed: order of the rows.
         save_epochs: keep a model per epoch in `epoch-1/`, `epoch-2/`, …
+        tracking: where metrics go besides, see `training.tracking_options`.
     """
 
     name: str
@@ -64,6 +64,7 @@ class SFTJob:
     weight_decay: float = 1e-4
     seed: int = 0
     save_epochs: bool = False
+    tracking: str = "none"
 
 
 def training_row(tokenizer: object, row: dict) -> dict[str, str]:
@@ -141,13 +142,10 @@ def train(job: SFTJob, progress: Callable[..., None], compute: Compute = ONE_PRO
     if training.is_main():
         (output / "rows.json").write_text(json.dumps(counts) + "\n")
     trainer = _build_trainer(job, rows, tokenizer, progress, compute)
-    checkpoints = output / "checkpoints"
-    last, step = training.last_checkpoint(checkpoints)
+    last, step = training.last_checkpoint(output / "checkpoints")
     training.forget_after(output / "metrics.jsonl", step)
     trainer.train(resume_from_checkpoint=last)
     training.save_model(trainer, tokenizer, output / "model")
-    if training.is_main():
-        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _build_trainer(
@@ -197,6 +195,8 @@ def _make_callback(
         def on_step_end(self, args, state, control, **kwargs):
             epoch = ends.get(state.global_step)
             control.should_save = epoch is not None and state.global_step < num_steps
+            # What was summed since the last row of the log is in no checkpoint.
+            control.should_log |= control.should_save
             if job.save_epochs and epoch is not None:
                 training.save_model(trainer, tokenizer, output / f"epoch-{epoch}")
 
@@ -235,4 +235,5 @@ def sft_config(job: SFTJob, num_steps: int, compute: Compute = ONE_PROCESS) -> o
         save_strategy="no",  # the callback saves at the end of each epoch
         save_total_limit=1,
         **training.trainer_options(compute),
+        **training.tracking_options(job.tracking, job.name, job.output),
     )

@@ -30,7 +30,8 @@ HUB_NAME = re.compile(
 class Source:
     """A data set of the hub.
 
-    `files` are read instead of a split where the set only has a loading script.
+    `files` are read instead of a split where the set only has a loading script. `size` is the
+    number of problems of a benchmark, for plans.
     """
 
     hub: str
@@ -40,6 +41,7 @@ class Source:
     config: str | None = None
     split: str = "train"
     files: tuple[str, ...] = ()
+    size: int | None = None
 
 
 PROBLEM = math_layout(prompt="problem", gold="answer")
@@ -106,21 +108,21 @@ SOURCES: dict[str, Source] = {
     # --- benchmarks
     "aime24": Source(
         "HuggingFaceH4/aime_2024", math_layout(prompt="problem", gold="answer", id="id"),
-        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
+        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a", size=30,
     ),
     "aime25": Source(
         "math-ai/aime25", math_layout(prompt="problem", gold="answer", id="id"),
-        revision="563bb8404243c5f09de6ec262f2db674fe5bce9b", split="test",
+        revision="563bb8404243c5f09de6ec262f2db674fe5bce9b", split="test", size=30,
     ),
     "math500": Source(
         "HuggingFaceH4/MATH-500",
         math_layout(
             prompt="problem", gold="answer", id="unique_id", topic="subject", level="level"
         ),
-        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", split="test",
+        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", split="test", size=500,
     ),
-    "hmmt25-feb": Source("MathArena/hmmt_feb_2025", ARENA, "cc-by-nc-sa-4.0"),
-    "brumo25": Source("MathArena/brumo_2025", ARENA, "cc-by-nc-sa-4.0"),
+    "hmmt25-feb": Source("MathArena/hmmt_feb_2025", ARENA, "cc-by-nc-sa-4.0", size=30),
+    "brumo25": Source("MathArena/brumo_2025", ARENA, "cc-by-nc-sa-4.0", size=30),
     "gsm8k": Source(
         "openai/gsm8k", QUESTION, "mit", "740312add88f781978c0658806c59bc2815b9866",
         config="main", split="test",
@@ -133,20 +135,20 @@ SOURCES: dict[str, Source] = {
     ),
     "livecodebench-v5": Source(
         LCB_HUB, livecodebench_layout("2024-08-01", "2025-02-01"), "cc", LCB_REVISION,
-        files=("test3.jsonl", "test4.jsonl", "test5.jsonl"),
+        files=("test3.jsonl", "test4.jsonl", "test5.jsonl"), size=279,
     ),
     # P1 dates v6 from February on, yet counts 175 problems: all of the file, January's included.
     "livecodebench-v6": Source(
         LCB_HUB, livecodebench_layout("2025-01-01", "2025-05-01"), "cc", LCB_REVISION,
-        files=("test6.jsonl",),
+        files=("test6.jsonl",), size=175,
     ),
     "humaneval": Source(
         "openai/openai_humaneval", adapters.adapt_humaneval, "mit",
-        "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", split="test",
+        "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", split="test", size=164,
     ),
     "humaneval-plus": Source(
         "evalplus/humanevalplus", adapters.adapt_humaneval, "apache-2.0",
-        "d32357cf319e50e9c8d8dab5ea876c72b0fd321b", split="test",
+        "d32357cf319e50e9c8d8dab5ea876c72b0fd321b", split="test", size=164,
     ),
     "mbpp": Source(
         "google-research-datasets/mbpp", adapters.adapt_mbpp, "cc-by-4.0",
@@ -154,7 +156,7 @@ SOURCES: dict[str, Source] = {
     ),
     "mbpp-plus": Source(
         "evalplus/mbppplus", adapters.adapt_mbpp, "apache-2.0",
-        "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", split="test",
+        "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", split="test", size=378,
     ),
 }  # fmt: skip
 

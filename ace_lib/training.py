@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ace_lib import AceError
 from ace_lib.profiles import Compute
+from ace_lib.runs import root, write_text
 
 
 class OutOfTime(AceError):
@@ -34,12 +35,19 @@ def append_rows(path: Path, rows: list[dict]) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
+def rows_until(path: Path, step: int) -> list[dict]:
+    """Rows of a JSONL file up to `step`, [] where there is none."""
+    if not path.exists():
+        return []
+    # The last line is torn when the run was killed while writing it.
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+    return [row for row in map(json.loads, lines) if row["step"] <= step]
+
+
 def forget_after(path: Path, step: int) -> None:
     """Cut a JSONL file back to its rows up to `step`, from where training goes on."""
-    if is_main() and path.exists():
-        # The last line is torn when the run was killed while writing it.
-        lines = [line for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"]
-        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    if is_main():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows_until(path, step)))
 
 
 def read_metrics(folder: Path | str) -> list[dict]:
@@ -52,11 +60,12 @@ def last_checkpoint(folder: Path) -> tuple[str | None, int]:
     """Path and step of the last complete checkpoint in `folder`; (None, 0) without one."""
     steps = []
     for path in folder.glob("checkpoint-*"):
-        # trainer_state.json is written last: a checkpoint without it was cut off.
-        if (path / "trainer_state.json").exists():
-            steps.append(int(path.name.rpartition("-")[2]))
-        elif is_main():
-            shutil.rmtree(path)
+        try:
+            # Written last: a checkpoint without it, or with a part of it, was cut off.
+            steps.append(json.loads((path / "trainer_state.json").read_text())["global_step"])
+        except (FileNotFoundError, ValueError):
+            if is_main():
+                shutil.rmtree(path)
     return (str(folder / f"checkpoint-{max(steps)}"), max(steps)) if steps else (None, 0)
 
 
@@ -131,6 +140,39 @@ def stop_at_deadline(trainer: object) -> None:
     trainer.add_callback(Deadline())
 
 
+def tracking_options(tracking: str, name: str, output: str) -> dict[str, object]:
+    """Arguments of TrainingArguments for a tracker, which keeps what it is told on this machine.
+
+    What the tracker's own environment variables say goes first, such as WANDB_MODE=online.
+
+    Args:
+        tracking: "none", or the name of a tracker as its package is called.
+        name: of the run.
+        output: folder of the run; TensorBoard's files go to `tracking/` in it.
+
+    Raises:
+        AceError: the tracker's package is not installed.
+    """
+    if tracking == "none":
+        return {"report_to": "none"}
+    if importlib.util.find_spec(tracking) is None:
+        raise AceError(
+            f"tracking: {tracking} needs a package that is in no lock: pip install {tracking}; "
+            "or set tracking: none"
+        )
+    folder = root() / "tracking"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(output) / "tracking")
+    for variable, value in (
+        ("WANDB_MODE", "offline"),
+        ("WANDB_DIR", folder),
+        ("TRACKIO_DIR", folder / "trackio"),
+        ("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db"),
+    ):
+        os.environ.setdefault(variable, str(value))
+    return {"report_to": tracking, "run_name": name, "project": "acereason"}
+
+
 def trainer_options(compute: Compute) -> dict[str, object]:
     """Arguments of transformers' TrainingArguments that depend on the machines alone."""
     import torch
@@ -138,7 +180,7 @@ def trainer_options(compute: Compute) -> dict[str, object]:
     on_gpu = torch.cuda.is_available()
     options: dict[str, object] = {
         "use_cpu": not on_gpu, "bf16": on_gpu, "gradient_checkpointing": on_gpu,
-        "ddp_find_unused_parameters": False, "report_to": "none", "disable_tqdm": True,
+        "ddp_find_unused_parameters": False, "disable_tqdm": True,
     }  # fmt: skip
     if compute.sharding == "fsdp2":
         options |= {"fsdp": True, "fsdp_config": str(SHARDING_CONFIGS / "fsdp2.json")}

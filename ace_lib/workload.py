@@ -8,7 +8,9 @@ the jobs that really ran.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ace_lib.benchmarks import name_of
 from ace_lib.params import Settings
+from ace_lib.sources import SOURCES
 from ace_lib.steps import Step
 
 # Notebook 09: arms besides the three length schedules, and those measured on code.
@@ -79,8 +81,15 @@ def _updates(name: str, settings: Settings, num_models: int, **changes: object) 
     )  # fmt: skip
 
 
-def _evaluation(name: str, settings: Settings, num_sources: int, times: int = 1) -> Answers:
-    num_answers = times * num_sources * settings.num_problems * settings.num_samples
+def _evaluation(name: str, settings: Settings, sources: list[str], times: int = 1) -> Answers:
+    """Answers to benchmarks, at most as many problems as each has."""
+    other = settings.values.get("samples_per_benchmark", {})
+    num_answers = 0
+    for source in sources:
+        known = SOURCES.get(source)
+        size = known.size if known and known.size else settings.num_problems
+        samples = other.get(name_of(source), settings.num_samples)
+        num_answers += times * samples * min(settings.num_problems, size)
     return Answers(name, num_answers, settings.max_new_tokens)
 
 
@@ -89,12 +98,12 @@ def _entropy(settings: Settings, num_temperatures: int) -> Answers:
     return Answers("entropy", num_answers, settings.max_completion_length)
 
 
-def _benchmarks(settings: Settings) -> int:
-    return len(settings.benchmarks_math) + len(settings.benchmarks_code)
+def _benchmarks(settings: Settings) -> list[str]:
+    return [*settings.benchmarks_math, *settings.benchmarks_code]
 
 
 def _measure_models(settings: Settings, stages: Mapping[str, Settings]) -> list[Work]:
-    return [_evaluation("evaluation", settings, len(settings.problems))]
+    return [_evaluation("evaluation", settings, settings.problems)]
 
 
 def _scale_sft_data(settings: Settings, stages: Mapping[str, Settings]) -> list[Work]:
@@ -120,7 +129,7 @@ def _sweep_temperature(settings: Settings, stages: Mapping[str, Settings]) -> li
     return [
         _entropy(settings, len(settings.temperatures) + 3),
         _updates("RL at three T", settings, 3, steps=3 * settings.steps),
-        _evaluation("evaluation", settings, len(settings.benchmarks_math), 3),
+        _evaluation("evaluation", settings, settings.benchmarks_math, 3),
     ]
 
 
@@ -167,8 +176,8 @@ def _relate_sft_and_rl(settings: Settings, stages: Mapping[str, Settings]) -> li
     return [
         _updates("RL from two starts", stage, 2, steps=2 * settings.steps,
                  prompts_per_batch=settings.prompts_per_batch),
-        _evaluation("evaluation", settings, len(settings.benchmarks_math), 4),
-        Answers("pass@k", 2 * _benchmarks(settings) * many, settings.max_new_tokens),
+        _evaluation("evaluation", settings, settings.benchmarks_math, 4),
+        Answers("pass@k", 2 * len(_benchmarks(settings)) * many, settings.max_new_tokens),
     ]  # fmt: skip
 
 

@@ -26,11 +26,7 @@ def test_the_steps_are_read_from_the_notebooks(kit):
     found = steps.read_steps("mini")
     assert [step.name for step in found] == ALL
     assert found[2].inputs == ["02_train_stage-first"]
-    assert found[2].overrides == {
-        "profile": "mini",
-        "stage": "second",
-        "previous": "02_train_stage-first",
-    }
+    assert found[2].overrides == {"profile": "mini", "stage": "second"}
 
 
 def test_a_whole_life(kit, capsys):

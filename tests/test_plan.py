@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ace_lib import cli, lint, plan, profiles, provenance
+from ace_lib import cli, lint, plan, profiles, provenance, steps, workload
 from ace_lib.model_shapes import shape_of
 from ace_lib.models import ModelMissing
 
@@ -40,6 +40,19 @@ def test_every_profile_of_the_kit_is_sound_and_planned_at_once(name):
     low, high = planned.hours()
     assert 0 < low < high
     planned.check()
+
+
+def test_a_profile_leaves_stages_out_and_goes_before_their_files():
+    stages = {s.variant: s.settings for s in steps.read_steps("followup_7b") if s.variant}
+    assert list(stages) == ["math_24k", "code_24k", "code_32k", "math_32k"]
+    assert stages["math_24k"].previous == "05_train_sft"
+    assert [s.overlong_filtering for s in stages.values()] == [True, False, False, False]
+
+
+def test_evaluations_are_counted_at_the_published_protocol():
+    work = workload.of_profile(steps.read_steps("paper_1_1_7b"))
+    for name in ("05_train_sft", "08_train_rl_stage-math_8k"):
+        assert work[name][-1].num_answers == 64 * (30 + 30) + 8 * (279 + 175)
 
 
 def test_sizes_are_those_of_the_published_models():
@@ -132,6 +145,7 @@ BROKEN = {
     "ratios": ("gpu1", "shared:\n", "shared:\n  importance_sampling: sequence_mask\n",
                "makes the weights vanish"),
     "greedy": ("gpu1", "shared:\n", "shared:\n  evaluation_temperature: 0.01\n", "samples"),
+    "samples": ("gpu1", "    aime24: 16", "    aime2024: 16", "'aime2024', which is no benchmark"),
     "entropies": ("tiny", "target_entropy: 0.3", "target_entropy: 0.5", "not between"),
     "grid": ("tiny", "temperatures: [0.6, 0.9, 1.2, 1.5, 1.8]", "temperatures: [0.9, 0.6]",
              "must be at least two, rising"),
@@ -142,7 +156,8 @@ BROKEN = {
                   "set_responses: [1, 2, 4, 8, 12, 16, 16]", "grow together"),
     "disk": ("gpu1", "disk_gib: 200", "disk_gib: 20", "the profile states 20"),
     "minutes": ("gpu1", "minutes: 3500", "minutes: 60", "60 minutes are stated"),
-    "network": ("laptop", "network: true", "network: false", "names a set on the hub"),
+    "push": ("tiny", 'push_to: ""', "push_to: me/tiny", "push_to is on the hub"),
+    "network": ("laptop", "network: true", "network: false", "is on the hub"),
 }  # fmt: skip
 
 

@@ -1,14 +1,15 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from micro import make_model, save_micro
 
 from ace_lib import problems, rl, training
+from ace_lib.recorder import STOP_STEPS, OffPolicyStep, Recorder
 from ace_lib.rl import GRPOJob
+from ace_lib.schedule import Schedule
 
 PROBLEMS = [
     problems.make_problem_row(id=f"p{n}", prompt="x" * n + "?", gold=str(n), time_limit=2.0)
@@ -51,14 +52,49 @@ def weights(job):
 
 
 def test_schedule_visits_every_problem_once_an_epoch():
-    order = rl.write_schedule(5, 17, seed=1)
-    assert len(order) == 17
-    epochs = [order[i : i + 5] for i in (0, 5, 10)]
+    def order(seed):
+        schedule = Schedule(5, 3, seed)
+        return [place for number in range(6) for place in schedule.batch(number)]
+
+    epochs = [order(1)[i : i + 5] for i in (0, 5, 10)]
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert epochs[0] != epochs[1]
-    assert order == rl.write_schedule(5, 17, seed=1) != rl.write_schedule(5, 17, seed=2)
+    assert order(1) == order(1) != order(2)
     with pytest.raises(problems.ProblemFileError, match="no problem"):
-        rl.write_schedule(0, 4, seed=1)
+        Schedule(0, 4, seed=1)
+
+
+def test_epochs_leave_out_what_is_settled_but_for_a_few():
+    rewards = {n: [[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [None, None]][n // 1000]
+               for n in range(4000)}  # fmt: skip
+    schedule = Schedule(4000, 4000, seed=0, filter_epochs=True)
+    schedule.note(0, rewards)
+    second = schedule._next_epoch()
+    counts = [sum(n // 1000 == kind for n in second) for kind in range(4)]
+    assert 60 < counts[0] < 140 and 1 < counts[1] < 25 and counts[2:] == [1000, 1000]
+    settled = Schedule(3, 3, seed=0, filter_epochs=True)
+    settled.note(0, dict.fromkeys(range(3), [1.0]))
+    assert len(settled.batch(1)) == 3  # goes on, with what there is
+
+
+def test_filtered_run_goes_on_with_the_order_it_would_have_had(job, tmp_path):
+    job = replace(job, filter_epochs=True, max_steps=12, num_generations=2)
+    rl.train(job, silent)
+    cut = replace(job, output=str(tmp_path / "cut"))
+
+    def stop_in_step_nine(done, **event):
+        if done == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rl.train(cut, stop_in_step_nine)
+    rl.train(cut, silent)
+    visits = [problems.read_jsonl(f"{path}/pass_rates.jsonl") for path in (job.output, cut.output)]
+    assert visits[0] == visits[1]
+    order = [int(visit["problem_id"][1:]) - 1 for visit in visits[0]]
+    plain = Schedule(5, 3, job.seed)
+    assert order[:5] == [*plain.batch(0), *plain.batch(1)][:5]
+    assert order != [place for number in range(12) for place in plain.batch(number)]
 
 
 def test_run_learns_the_reward_and_logs(job):
@@ -71,7 +107,6 @@ def test_run_learns_the_reward_and_logs(job):
     assert last > first + 0.15
     rates = [json.loads(line) for line in open(f"{job.output}/pass_rates.jsonl")]
     assert len(rates) == 25 * 3 and len(rates[0]["rewards"]) == 4
-    assert not (Path(job.output) / "checkpoints").exists()
 
 
 def test_interrupted_run_ends_as_an_uninterrupted_one(job, tmp_path):
@@ -93,6 +128,35 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(job, tmp_path):
         for path in (job.output, cut.output)
     ]
     assert strip[0] == strip[1]
+
+
+def test_run_cut_off_behind_its_model_ends_alike(job):
+    rl.train(job, silent)
+    want, log = weights(job), training.read_metrics(job.output)
+    rl.train(job, silent)  # not marked as done: goes on from the checkpoint of the last step
+    got = weights(job)
+    assert all(torch.equal(want[name], got[name]) for name in want)
+    assert training.read_metrics(job.output) == log
+
+
+def test_run_ends_when_answers_fit_and_ends_there_again(job, tmp_path):
+    job = replace(job, max_steps=30, stop_at_truncated=0.9)  # a random model: fits from the start
+    rl.train(job, silent)
+    assert len(training.read_metrics(job.output)) == STOP_STEPS
+    want = weights(job)
+    rl.train(job, silent)  # not marked as done
+    got = weights(job)
+    assert all(torch.equal(want[name], got[name]) for name in want)
+    assert len(training.read_metrics(job.output)) == STOP_STEPS
+
+
+def test_checkpoint_cut_off_while_written_does_not_count(tmp_path):
+    for step, state in ((2, '{"global_step": 2}'), (4, '{"global_'), (6, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(state)
+    assert training.last_checkpoint(tmp_path) == (str(tmp_path / "checkpoint-2"), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
 @pytest.mark.parametrize("overlong_filtering", [False, True])
@@ -133,8 +197,8 @@ def test_several_updates_per_batch_train_off_policy(job):
 
 
 def test_on_policy_run_that_clips_is_stopped(job):
-    recorder = rl.Recorder(job, PROBLEMS, silent)
-    with pytest.raises(rl.OffPolicyStep, match="step 3"):
+    recorder = Recorder(job, PROBLEMS, silent)
+    with pytest.raises(OffPolicyStep, match="step 3"):
         recorder.on_log(3, {"clip_ratio/region_mean": 0.01})
 
 
@@ -161,7 +225,7 @@ def test_rows_without_gradient_leave():
 def test_metrics_ignore_missing_verdicts(job):
     from ace_lib.grpo import Rollout
 
-    recorder = rl.Recorder(job, PROBLEMS, silent)
+    recorder = Recorder(job, PROBLEMS, silent)
     rest = ([3, 1, 3, 1], [True, False] * 2, 14.0)
     recorder.on_rollout(Rollout([0, 0, 0, 0], [1.0, None, 0.0, 0.0], *rest))
     assert recorder.latest["reward"] == pytest.approx(1 / 3)

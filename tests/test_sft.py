@@ -6,7 +6,7 @@ import pytest
 import torch
 from micro import make_model, make_tokenizer, save_micro
 
-from ace_lib import problems, sft, training
+from ace_lib import AceError, problems, sft, training
 from ace_lib.sft import SFTJob
 
 ROWS = [{"prompt": f"{n}+1=", "completion": f"{n + 1} " * (1 + n % 3)} for n in range(10)]
@@ -134,3 +134,17 @@ def test_rows_in_parts_have_the_same_outputs_and_gradients():
 def test_nothing_left_is_an_error(job):
     with pytest.raises(sft.NoTrainingRows, match="raise max_length"):
         sft.train(replace(job, max_length=3), silent)
+
+
+def test_tracker_that_is_not_installed_is_named_with_the_command(job, monkeypatch):
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(AceError, match="pip install trackio"):
+        sft.sft_config(replace(job, tracking="trackio"), 3)
+
+
+def test_tensorboard_has_its_files_in_the_run(job, monkeypatch, tmp_path):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setenv("ACE_RUNS", str(tmp_path))
+    sft.train(replace(job, tracking="tensorboard"), silent)
+    (events,) = Path(job.output, "tracking").rglob("events.out.tfevents*")
+    assert b"train/loss" in events.read_bytes()
