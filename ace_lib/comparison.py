@@ -13,9 +13,9 @@ COLUMNS = {
     "AIME24": r"aime.?(20)?24",
     "AIME25": r"aime.?(20)?25",
     "MATH500": r"math.?500",
-    "LCB v5": r"(lcb|livecodebench).*5",
-    "LCB v6": r"(lcb|livecodebench).*6",
-    "EvalPlus": r"(evalplus|humanevalplus|mbppplus)",
+    "LCB v5": r"(lcb|livecodebench)[-_]?v?5",
+    "LCB v6": r"(lcb|livecodebench)[-_]?v?6",
+    "EvalPlus": r"(^|-)evalplus$",  # the mean of both its sets, which one of them alone is not
 }
 
 

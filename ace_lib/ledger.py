@@ -56,14 +56,13 @@ def _claim_row(row: dict) -> list[str]:
 
 
 def table_markdown(rows: Sequence[dict]) -> str:
-    """Ledger as a Markdown table: claim, published, ours, verdict, command."""
-    head = ["claim", "published [mark]", "ours (95 % interval)", "verdict", "command"]
+    """Ledger as a Markdown table: claim, ours, verdict, command."""
+    head = ["claim", "ours (95 % interval)", "verdict", "command"]
     return markdown_table(
         head,
         [
             [
                 f"**{row['id']}** {row['claim']}",
-                "; ".join(f"{p['what']}: {p['value']} [{p['mark']}]" for p in row["published"]),
                 "; ".join([*map(show_effect, row["effects"]), *filter(None, [row["note"]])]),
                 show_verdict(row["verdict"]),
                 f"`{row['command']}`",
@@ -89,7 +88,8 @@ def findings(profile: str, rows: Sequence[dict]) -> str:
 def show_row(row: dict) -> str:
     """Markdown of a ledger row: verdict, rule, effects, and what was seen of the arms."""
     lines = [f"### {row['id']}: {show_verdict(row['verdict'])}", "", row["claim"], ""]
-    lines += [f"Rule: {row['rule']}. {row['note']}".rstrip(), ""]
+    published = "; ".join(f"{p['what']}: {p['value']} [{p['mark']}]" for p in row["published"])
+    lines += [f"Published: {published}", "", f"Rule: {row['rule']}. {row['note']}".rstrip(), ""]
     lines += [f"- {show_effect(effect)}" for effect in row["effects"]]
     arms = [show_arm(arm) for effect in row["effects"] for arm in effect["arms"]]
     lines += ["", "Seen:", "", *(f"- {arm}" for arm in dict.fromkeys(arms))] if arms else []

@@ -1,18 +1,18 @@
 """One machine and a Ray cluster of two nodes give the same rows."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import datasets
 import pytest
 
-from ace_lib import AceError, batch_map, curate, decontaminate, problems, tinyworld
+from ace_lib import AceError, batch_map, curate, problems, tinyworld
 
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="pip install '.[ray]'")
 POOL = tinyworld.raw_pool(1500, 900, seed=2)
-EXAMS = {name: tinyworld.benchmark(name) for name in ("tiny-aime24", "tiny-lcb5")}
 
 
 @pytest.fixture(scope="module")
@@ -21,61 +21,20 @@ def table() -> datasets.Dataset:
     return datasets.Dataset.from_dict(problems.to_columns(rows))
 
 
-@pytest.fixture(scope="module")
-def leak_arguments() -> dict:
-    return {
-        "indexes": {
-            "math": decontaminate.build_index({"m": EXAMS["tiny-aime24"]}, 9),
-            "code": decontaminate.build_index({"c": EXAMS["tiny-lcb5"]}, 14),
-        },
-        "rule": "any",
-        "coverage": 0.5,
-        "same_numbers": False,
+@needs_ray
+@pytest.mark.slow
+def test_two_nodes_and_one_machine_give_the_same_rows() -> None:
+    environment = os.environ | {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # several nodes, though all are this machine
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": str(Path(batch_map.__file__).parent.parent),
     }
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of two nodes of one core each, on this machine."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"  # nodes of one machine, its loopback
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["PYTHONPATH"] = str(Path(batch_map.__file__).parent.parent)
-    import ray
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    nodes = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    nodes.add_node(**node)
-    nodes.wait_for_nodes()
-    yield nodes.address
-    ray.shutdown()
-    nodes.shutdown()
-
-
-@needs_ray
-@pytest.mark.slow
-def test_two_nodes_and_one_machine_give_the_same_rows(table, leak_arguments, cluster) -> None:
-    for function, arguments in (
-        (decontaminate.mark_contaminated, leak_arguments),
-        (curate.mark_excluded, None),
-    ):
-        here = batch_map.map_batches(table, function, arguments)
-        there = batch_map.map_batches(table, function, arguments, "ray", cluster)
-        assert there.column_names == here.column_names
-        assert there.to_list() == here.to_list()
-        table = there  # the next step goes on from what the cluster returned
-
-
-@needs_ray
-@pytest.mark.slow
-def test_both_nodes_take_part(table, cluster) -> None:
-    def where_it_ran(columns: dict[str, list]) -> dict[str, list]:
-        import ray
-
-        return {"node": [ray.get_runtime_context().get_node_id()] * len(columns["id"])}
-
-    placed = batch_map.map_batches(table, where_it_ran, engine="ray", address=cluster)
-    assert len(set(placed["node"])) == 2
+    script = Path(__file__).parent / "two_nodes.py"
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"{len(POOL)} rows on 2 nodes" in done.stdout
 
 
 def test_a_marked_column_is_replaced_and_no_row_is_lost(table) -> None:

@@ -81,11 +81,13 @@ def test_one_row_runs_its_own_steps_and_is_printed(calls, capsys) -> None:
 
 def test_a_users_run_stands_below_the_published_models() -> None:
     score = {"avg": 61.25, "low": 58.0, "high": 64.5}
-    scores = {"aime24": score, "livecodebench-v6": score, "tiny-lcb5": score, "gsm8k": score}
+    scores = {"aime24": score, "livecodebench-v6-2025-05": score, "tiny-lcb5": score,
+              "gsm8k": score, "humanevalplus": score, "mbpp-plus": score}  # fmt: skip
     table = comparison.beside_published([report.Result("final", "run", "command", scores)])
     assert isinstance(table, pd.DataFrame)
     assert table.loc["AceReason-Nemotron-1.1-7B (P2)", "AIME24"] == "72.6"
     ours = table.loc["this run, final"]
     assert ours["AIME24"] == ours["LCB v6"] == ours["LCB v5"] == "61.2 [58.0, 64.5]"
-    assert ours["AIME25"] == ours["MATH500"] == "–"
+    assert ours["AIME25"] == ours["MATH500"] == ours["EvalPlus"] == "–"
+    assert comparison.column_of("tiny-evalplus") == "EvalPlus"
     assert len(comparison.published()) == 19
