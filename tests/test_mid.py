@@ -1,5 +1,6 @@
 """Profile `mid` at a reduced size: its world, its model from the cache, and its own settings."""
 
+import os
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ WORLD = {"sources", "benchmarks"}  # not from `smoke`, whose world is `tiny`
 
 
 @pytest.fixture
-def reduced(tmp_path, monkeypatch):
+def reduced(tmp_path):
     """The name of a profile that is `mid` with the sizes of `smoke`, for a CPU."""
     shipped = profiles.default_notebooks_folder()
     notebooks = tmp_path / "notebooks"
@@ -41,10 +42,13 @@ def reduced(tmp_path, monkeypatch):
         },
     }  # fmt: skip
     (notebooks / "profiles/mid_reduced.yaml").write_text(yaml.safe_dump(text))
-    monkeypatch.setenv("ACE_NOTEBOOKS", str(notebooks))
-    monkeypatch.setenv("ACE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("ACE_CACHE", str(tmp_path / "cache"))
-    return "mid_reduced"
+    before = dict(os.environ)
+    os.environ["ACE_NOTEBOOKS"] = str(notebooks)
+    os.environ["ACE_RUNS"] = str(tmp_path / "runs")
+    os.environ["ACE_CACHE"] = str(tmp_path / "cache")
+    yield "mid_reduced"
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ace_lib import tinyworld
+from ace_lib import AceError, tinyworld
 from ace_lib.tinyworld import code_problems, math_problems, pool, teacher
 
 ANY_KIND = st.sampled_from(
@@ -119,6 +119,16 @@ def test_the_worlds_are_apart_and_mid_has_the_longer_chains() -> None:
                 for row in tinyworld.benchmark(name)}  # fmt: skip
     assert leaked and all(row["prompt"] in held_out for row in leaked)
     assert not {row["prompt"] for row in pool if row["planted"] == ""} & held_out
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_a_pool_may_be_small(size: int) -> None:
+    assert len(tinyworld.raw_pool(size, size, seed=0)) == 2 * size
+
+
+def test_an_unknown_benchmark_is_told_from_the_known_ones() -> None:
+    with pytest.raises(AceError, match="no benchmark 'aime': one of tiny-aime24"):
+        tinyworld.benchmark("aime")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import functools
 import random
 import zlib
 
+from ace_lib import AceError
 from ace_lib.tinyworld import code_problems
 from ace_lib.tinyworld.code_problems import FORMATS, make_code_problem
 from ace_lib.tinyworld.math_problems import TOPICS, make_math_problem
@@ -58,8 +59,10 @@ def benchmark(name: str) -> list[dict]:
     """Return the problems of a held-out benchmark, the same on every call.
 
     Raises:
-        KeyError: ``name`` is not in `BENCHMARKS`.
+        AceError: ``name`` is not in `BENCHMARKS`.
     """
+    if name not in BENCHMARKS:
+        raise AceError(f"no benchmark {name!r}: one of {', '.join(BENCHMARKS)}")
     return copy.deepcopy(_benchmark_rows(name))
 
 
@@ -101,7 +104,7 @@ def raw_pool(num_math: int, num_code: int, seed: int, world: str = "tiny") -> li
         clean = [row for row, kind in zip(drawn, kinds, strict=True) if not kind]
         for row, kind in zip(drawn, kinds, strict=True):
             planted = copy.deepcopy(row) | {"planted": kind}
-            rows.append(DEFECTS[domain][kind][1](planted, clean, rng) if kind else row)
+            rows.append(DEFECTS[domain][kind][1](planted, clean, rng) if kind and clean else row)
     rng.shuffle(rows)
     return [row | {"id": f"pool-{index:06d}"} for index, row in enumerate(rows)]
 
@@ -170,7 +173,9 @@ def _duplicate(row: dict, clean: list[dict], rng: random.Random) -> dict:
 
 
 def _near_duplicate(row: dict, clean: list[dict], rng: random.Random) -> dict:
-    other = copy.deepcopy(max(rng.sample(clean, 3), key=lambda row: len(row["prompt"])))
+    other = copy.deepcopy(
+        max(rng.sample(clean, min(3, len(clean))), key=lambda row: len(row["prompt"]))
+    )
     prompt = rng.choice(["Please answer: {}", "{} Show your work.", "Here is a task. {}"])
     return other | {"prompt": prompt.format(other["prompt"]), "planted": "near_duplicate"}
 
