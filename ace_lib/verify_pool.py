@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from ace_lib.sandbox import SandboxUnavailable
 from ace_lib.verify_worker import LENGTH
@@ -29,7 +28,13 @@ _START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker i
 
 
 class WorkerProcess:
-    """One worker and the rows it has not answered yet."""
+    """One worker; `ace_lib.verify_ray.RayWorker` has the same methods and attributes.
+
+    Attributes:
+        pending: rows sent and not answered yet; no more are sent before all are.
+        num_answered: rows answered since the start.
+        deadline: when it must be broken (`time.monotonic`) unless it has answered.
+    """
 
     def __init__(self, modes: Sequence[str]) -> None:
         # Only what a dynamically linked interpreter may need passes from our environment.
@@ -83,35 +88,12 @@ class WorkerProcess:
             self._process.stdin.close()
 
 
-class Worker(Protocol):
-    """What a pool asks of a worker; `RayWorker` of `ace_lib.verify_ray` is another.
-
-    Attributes:
-        pending: rows sent and not answered yet.
-        num_answered: rows answered since the start.
-        deadline: when it must be broken (`time.monotonic`) unless it has answered.
-    """
-
-    pending: list[int]
-    num_answered: int
-    deadline: float
-
-    def send(self, chunk: list[int], rows: Sequence[dict]) -> None:
-        """Hand over rows; not before all earlier ones are answered."""
-
-    def receive(self, results: list) -> bool:
-        """Store the replies that have come; False when the worker is gone."""
-
-    def close(self) -> None:
-        """End it at once."""
-
-
 class WorkerPool:
     """Workers that judge rows together. Not for several threads at a time."""
 
     def __init__(self, num_workers: int, chunk_rows: dict[str, int]) -> None:
         self._num_workers, self._chunk_rows = num_workers, chunk_rows
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts (dicts without the id) of checked rows, in their order.
@@ -139,10 +121,10 @@ class WorkerPool:
             worker.close()
         self._workers = []
 
-    def _start_worker(self) -> Worker:
+    def _start_worker(self) -> WorkerProcess:
         raise NotImplementedError
 
-    def _with_news(self, workers: list[Worker]) -> list[Worker]:
+    def _with_news(self, workers: list[WorkerProcess]) -> list[WorkerProcess]:
         """Those that have answered or died; waits a second at most."""
         raise NotImplementedError
 
