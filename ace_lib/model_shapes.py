@@ -47,12 +47,11 @@ class ModelShape:
         return 2 * self.num_layers * self.hidden_size * length**2
 
 
-_QWEN_7B = ModelShape(28, 3584, 18944, 28, 4, 152064, 4096)
 KNOWN = {
     "mid": ModelShape(12, 512, 1408, 8, 4, 640, 1024, tied=True),
     "smollm2-135m": ModelShape(30, 576, 1536, 9, 3, 49152, 8192, tied=True),
     "Qwen/Qwen2.5-Math-1.5B": ModelShape(28, 1536, 8960, 12, 2, 151936, 4096, tied=True),
-    "Qwen/Qwen2.5-Math-7B": _QWEN_7B,
+    "Qwen/Qwen2.5-Math-7B": ModelShape(28, 3584, 18944, 28, 4, 152064, 4096),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ModelShape(28, 3584, 18944, 28, 4, 152064, 131072),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": ModelShape(48, 5120, 13824, 40, 8, 152064, 131072),
 }
