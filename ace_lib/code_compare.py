@@ -88,11 +88,8 @@ def text_equal(output: str, expected: str, comparer: str = "livecodebench") -> b
     if output.count("\n") != expected.count("\n"):
         return False
     lines = zip(output.split("\n"), expected.split("\n"), strict=True)
-    return all(a == b or _same_numbers(a, b, comparer) for a, b in map(_stripped, lines))
-
-
-def _stripped(pair: tuple[str, str]) -> tuple[str, str]:
-    return pair[0].strip(), pair[1].strip()
+    stripped = ((line.strip(), wanted.strip()) for line, wanted in lines)
+    return all(a == b or _same_numbers(a, b, comparer) for a, b in stripped)
 
 
 def _same_numbers(line: str, wanted: str, comparer: str) -> bool:

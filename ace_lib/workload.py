@@ -54,21 +54,15 @@ class Answers:
 Work = Training | Updates | Answers
 
 
-def of_step(step: Step, stages: Mapping[str, Settings]) -> list[Work]:
-    """Work of one notebook run.
-
-    Args:
-        step: the run.
-        stages: settings of the RL stages by name, whose jobs notebooks 09 and 10 vary.
-    """
-    count = _COUNTS.get(step.notebook)
-    return count(step.settings, stages) if count else []
-
-
 def of_profile(steps: list[Step]) -> dict[str, list[Work]]:
     """Work of every step, by its name."""
+    # Settings of the RL stages, whose jobs notebooks 09 and 10 vary.
     stages = {s.variant: s.settings for s in steps if s.notebook == "08_train_rl_stage"}
-    return {step.name: of_step(step, stages) for step in steps}
+    works = {}
+    for step in steps:
+        count = _COUNTS.get(step.notebook)
+        works[step.name] = count(step.settings, stages) if count else []
+    return works
 
 
 def _updates(name: str, settings: Settings, num_models: int, **changes: object) -> Updates:
