@@ -27,14 +27,9 @@ def map_batches(
 ) -> datasets.Dataset:
     """Return `table` with the columns of `function(columns, **arguments)`.
 
-    Args:
-        table: the rows.
-        function: a batch function that can be pickled; on a cluster every machine has the kit.
-        arguments: further arguments of the function, the same for all batches.
-        engine: "datasets" or "ray".
-        address: of the Ray cluster; "" starts one on this machine.
-
-    Raises AceError for an unknown engine, and when Ray or its cluster is missing.
+    With engine "ray" the function is pickled, and every machine of the cluster has the kit; an
+    `address` of "" starts a cluster on this machine. Raises AceError for an unknown engine, and
+    when Ray or its cluster is missing.
     """
     if engine not in ENGINES:
         raise AceError(f"engine {engine!r} is unknown; choose from {ENGINES}")

@@ -13,11 +13,7 @@ from ace_lib.models import ModelMissing
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder-only transformer of the Qwen2 and Llama family.
-
-    Attributes:
-        context: positions that it was trained for, tokens.
-    """
+    """A decoder-only transformer of the Qwen2 and Llama family."""
 
     num_layers: int
     hidden_size: int
@@ -25,7 +21,7 @@ class ModelShape:
     num_heads: int
     num_kv_heads: int
     vocabulary: int
-    context: int
+    context: int  # positions that it was trained for, tokens
     tied: bool = False
 
     @property

@@ -103,10 +103,7 @@ def resolve(notebook: str) -> Settings:
 def resolve_source(notebook: str, source: str, overrides: Mapping[str, Any]) -> Settings:
     """Return what `resolve` will return once papermill runs the notebook with `overrides`.
 
-    Args:
-        notebook: Name of the notebook.
-        source: Text of its `parameters` cell.
-        overrides: The parameters that papermill will inject.
+    `source` is the text of the notebook's `parameters` cell.
     """
     return _fill(notebook, source, overrides, overrides)
 

@@ -31,23 +31,14 @@ class DoesNotFit(AceError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """One GPU (or the CPU of a laptop), from its data sheet.
+    """One GPU (or the CPU of a laptop), from its data sheet."""
 
-    Attributes:
-        flops: dense products a second, bf16 (float32 on a CPU).
-        bandwidth: memory reads, bytes per second.
-        memory: bytes.
-        step_seconds: cost of one decoding step beside its arithmetic.
-        utilisation: share of `flops` that training reaches.
-        start_seconds: from the start of a job to its first useful step.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-    step_seconds: Range
-    utilisation: Range
-    start_seconds: Range
+    flops: float  # dense products a second, bf16 (float32 on a CPU)
+    bandwidth: float  # memory reads, bytes per second
+    memory: float  # bytes
+    step_seconds: Range  # cost of one decoding step beside its arithmetic
+    utilisation: Range  # share of `flops` that training reaches
+    start_seconds: Range  # from the start of a job to its first useful step
 
 
 # CPU seconds to judge an answer, by domain. P1, section 3: 1,024 answers take 64 workers 3.9 s

@@ -40,25 +40,18 @@ class ProfileError(AceError):
 class Compute:
     """The machines that a profile runs on, and how its training processes are spread over them.
 
-    Attributes:
-        gpu: kind of GPU; "none" on a CPU.
-        nodes: machines.
-        gpus_per_node: training processes per machine, each with one GPU.
-        launcher: "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per
-            GPU of all nodes of an allocation.
-        sharding: how the training state is split over the processes.
-        vllm_mode: where RL samples: in the training processes, or on a server; "none" is the
-            built-in sampler.
-        tensor_parallel: GPUs that hold one copy of the sampling engine's weights.
+    The launcher "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per GPU
+    of all nodes of an allocation. `vllm_mode` says where RL samples: in the training processes, or
+    on a server; "none" is the built-in sampler.
     """
 
-    gpu: str
-    nodes: int
-    gpus_per_node: int
+    gpu: str  # kind of GPU; "none" on a CPU
+    nodes: int  # machines
+    gpus_per_node: int  # training processes per machine, each with one GPU
     launcher: str
-    sharding: str
+    sharding: str  # how the training state is split over the processes
     vllm_mode: str
-    tensor_parallel: int
+    tensor_parallel: int  # GPUs that hold one copy of the sampling engine's weights
 
     @property
     def num_gpus(self) -> int:

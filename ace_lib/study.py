@@ -16,12 +16,8 @@ REPORT = "11_report"
 def run_study(profile: str, row: str = "") -> None:
     """Run what is not complete, of every seed in turn, and show the ledger.
 
-    Args:
-        profile: name of the profile; `more_seeds` of its notebook 11 names the other seeds.
-        row: id of one claim: run only what it is read from, and show its verdict.
-
-    Raises:
-        AceError: The cause and the fix, in one line.
+    `more_seeds` of the profile's notebook 11 names the other seeds. With the id of a claim as
+    `row`, only what it is read from is run, and its verdict shown. Raises AceError.
     """
     claim = _claim(row) if row else None
     report = next(step for step in read_steps(profile) if step.notebook == REPORT)

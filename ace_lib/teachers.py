@@ -41,25 +41,15 @@ Request = tuple[dict, int]
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """How a teacher is sampled.
+    """How a teacher is sampled."""
 
-    Attributes:
-        max_new_tokens: limit per response.
-        temperature: divides the logits.
-        top_p: nucleus of sampling.
-        seed: of every sample; a server may ignore it.
-        engine: "transformers" or "vllm", for a model that is sampled here.
-        num_requests: requests that a server answers at once.
-        compute: GPUs for vLLM.
-    """
-
-    max_new_tokens: int
+    max_new_tokens: int  # limit per response
     temperature: float
     top_p: float
-    seed: int = 0
-    engine: str = "transformers"
-    num_requests: int = 64
-    compute: Compute = ONE_PROCESS
+    seed: int = 0  # a server may ignore it
+    engine: str = "transformers"  # or "vllm", for a model that is sampled here
+    num_requests: int = 64  # that a server answers at once
+    compute: Compute = ONE_PROCESS  # GPUs for vLLM
 
 
 def collect_attempts(

@@ -201,12 +201,7 @@ def shared_backend() -> str:
 
 
 def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list[Verdict]:
-    """Judge one response per problem row, with the shared verifier of this process.
-
-    Args:
-        problems: problem rows (`ace_lib.problems`), one per response.
-        responses: full responses; see `ace_lib.prompts.full_response`.
-    """
+    """Judge one full response (`prompts.full_response`) per problem row, by `shared_verifier`."""
     names = ("id", "domain", "gold", "mode", "entry_point", "tests", "time_limit", "memory_mb",
              "comparer", "checker")  # fmt: skip
     rows = [

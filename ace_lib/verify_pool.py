@@ -144,10 +144,8 @@ class WorkerPool:
 class LocalPool(WorkerPool):
     """Worker processes on this machine.
 
-    Args:
-        num_workers: processes.
-        isolated: run each test of a program in a process of its own.
-        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
+    `isolated` runs each test of a program in a process of its own, `unsafe` runs programs without
+    isolation (`ace_lib.unsafe_subprocess`).
     """
 
     def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
@@ -202,12 +200,8 @@ def verifier_error(reason: str) -> dict:
 def chunk_rows(rows: Sequence[dict], num_workers: int, most: dict[str, int]) -> list[list[int]]:
     """Row numbers in same-domain groups, programs first because they take longest.
 
-    Every worker gets equally many groups of equal size, or one would work alone at the end.
-
-    Args:
-        rows: checked rows.
-        num_workers: among how many the groups will be shared.
-        most: largest group of each domain.
+    Every worker gets equally many groups of equal size, or one would work alone at the end; `most`
+    is the largest group of each domain.
     """
     chunks = []
     for domain in ("code", "math"):
