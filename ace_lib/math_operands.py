@@ -50,11 +50,6 @@ class Operands:
             raise Unparsed(f"{values[0]} expected before {value!r}")
         return value
 
-    def expect_end(self) -> None:
-        """Raise Unparsed unless all is read."""
-        if self.token.kind != "end":
-            raise Unparsed(f"unexpected {self.token.value!r}", latex=self.token.kind == "cmd")
-
     def until(self, *closers: str) -> Node:
         """What stands before a closing bracket, and the bracket."""
         bars, self.bars = self.bars, 0
@@ -65,8 +60,6 @@ class Operands:
 
     def argument(self) -> Node:
         """A command's argument: a braced group or, as in LaTeX, one single character."""
-        if self.take("{"):
-            return self.until("}")
         token = self.token
         if token.kind == "num" and len(token.value) > 1 and token.value.isdigit():
             self.tokens[self.at] = Token("num", token.value[1:])

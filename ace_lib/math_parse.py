@@ -24,7 +24,9 @@ def parse(text: str) -> Node:
         tree = parser.listing(())
     except RecursionError as error:
         raise Unparsed("nested too deeply") from error
-    parser.expect_end()
+    if parser.token.kind != "end":
+        value = parser.token.value
+        raise Unparsed(f"unexpected {value!r}", latex=parser.token.kind == "cmd")
     return tree
 
 
@@ -104,7 +106,7 @@ class _Parser(Operands):
         if self.token.kind != "text":
             return node
         words = []
-        while self.token.kind == "text" or (self.peek("/", "*") and self.next_is_text()):
+        while self.token.kind == "text" or (self.peek("/", "*") and self.ahead().kind == "text"):
             words.append(self.token.value)
             self.at += 1
             if self.take("^"):
@@ -114,15 +116,12 @@ class _Parser(Operands):
                 words.append("^" + digits_of(exponent))
         return ("unit", node, words)
 
-    def next_is_text(self) -> bool:
-        return self.ahead().kind == "text"
-
     def product(self) -> Node:
         left = self.power()
         while True:
             if self.take("*"):
                 left = ("mul", left, self.factor())
-            elif self.peek("/") and not self.next_is_text():
+            elif self.peek("/") and self.ahead().kind != "text":
                 self.at += 1
                 left = ("div", left, self.factor())
             elif self.starts_factor():
@@ -131,9 +130,7 @@ class _Parser(Operands):
                 return left
 
     def factor(self) -> Node:
-        if self.take("-"):
-            return ("neg", self.factor())
-        return self.power()
+        return ("neg", self.factor()) if self.take("-") else self.power()
 
     def juxtaposed(self, left: Node) -> Node:
         """Implicit product, or a mixed number such as 2\\frac{1}{2} or 2 1/2."""
@@ -165,8 +162,7 @@ class _Parser(Operands):
     def power(self) -> Node:
         node = self.primary()
         while True:
-            if self.peek("^"):
-                self.at += 1
+            if self.take("^"):
                 node = self.raised(node)
             elif node[0] == "sym" and self.take("_"):
                 node = ("sym", f"{node[1]}_{self.raw_group()}")
@@ -194,11 +190,7 @@ class _Parser(Operands):
         return ("pow", node, self.exponent())
 
     def exponent(self) -> Node:
-        if self.take("{"):
-            return self.until("}")
-        if self.take("-"):
-            return ("neg", self.exponent())
-        return self.primary()
+        return ("neg", self.exponent()) if self.take("-") else self.primary()
 
 
 def _is_proper_fraction(node: Node) -> bool:
