@@ -65,11 +65,9 @@ def _add_columns(
     return block
 
 
-def core_hours(
-    seconds: Mapping[str, float], num_rows: int, num_target: int = 100_000_000
-) -> dict[str, float]:
-    """Scale measured core-seconds of each step over `num_rows` to `num_target` rows, in hours.
+def core_hours(seconds: Mapping[str, float], num_rows: int) -> dict[str, float]:
+    """Core-seconds of each step over `num_rows`, scaled to 100 million rows, in hours.
 
     For steps whose work grows with the rows alone, on cores like this one.
     """
-    return {step: value * num_target / num_rows / 3600 for step, value in seconds.items()}
+    return {step: value * 100_000_000 / num_rows / 3600 for step, value in seconds.items()}

@@ -17,8 +17,7 @@ _MAX_GROWTH, _MAX_SIZE = 32, 1_000
 def value_matches(output: bytes, expected: object, comparer: str) -> bool:
     """Whether the tagged JSON that a function's value came as (`program_driver.plain`) is right.
 
-    Raises:
-        ValueError, TypeError, RecursionError: the output is no such JSON.
+    Raises ValueError, TypeError, RecursionError: the output is no such JSON.
     """
     size = len(output)
     if size > _MAX_SIZE and size > _MAX_GROWTH * len(json.dumps(expected)):
@@ -65,8 +64,7 @@ def _hashable(key: object) -> object:
 def decoded(value: object) -> object:
     """The plain data that tagged JSON stands for; keys become text, as JSON has them.
 
-    Raises:
-        ValueError: a set.
+    Raises ValueError: a set.
     """
     if isinstance(value, list):
         return [decoded(item) for item in value]

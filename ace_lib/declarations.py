@@ -90,9 +90,7 @@ def read_declarations(source: str) -> dict[str, Declaration]:
     """Read a `parameters` cell: every statement must be `name: type = literal  # what it is`.
 
     None, whatever the type, stands for the profile's value; papermill reads no `type | None`.
-
-    Raises:
-        ParameterError: A statement has no type, or its default is not a literal.
+    Raises ParameterError: a statement has no type, or its default is not a literal.
     """
     comments = _comments_by_line(source)
     declarations = {}
@@ -122,9 +120,7 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
     """Return `value` as the declared type, checked against the limits of that name.
 
     Numbers written as text become floats where a float is declared (YAML reads `1e-6` as text).
-
-    Raises:
-        ParameterError: The type does not fit or the value is out of range.
+    Raises ParameterError: the type does not fit or the value is out of range.
     """
     try:
         declared = eval(type_text, {"__builtins__": {}}, _TYPES)

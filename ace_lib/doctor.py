@@ -62,8 +62,7 @@ class Checks(list[Check]):
 def examine(profile_name: str) -> Checks:
     """Examine this machine for a profile; nothing is changed and no network is used needlessly.
 
-    Raises:
-        ProfileError: There is no such profile.
+    Raises ProfileError: there is no such profile.
     """
     profile = load_profile(profile_name)
     tests: list[Callable[[Profile], Check]] = [

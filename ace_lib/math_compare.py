@@ -27,8 +27,7 @@ MAX_PAIRS = 20_000  # of members of two sets that are compared with each other
 def compare(gold: Node, answer: Node) -> bool:
     """Whether `answer` is right for `gold`.
 
-    Raises:
-        Unparsed: the two cannot be compared by these rules.
+    Raises Unparsed: the two cannot be compared by these rules.
     """
     try:
         return _same(shape(gold, is_gold=True), shape(answer))

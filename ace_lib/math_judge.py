@@ -48,8 +48,7 @@ class MathJudge:
         """Whether math-verify takes `answer` for `gold`: "equal", "different", "unparsed" (the
         gold), or "timeout" when it needs too long for this answer.
 
-        Raises:
-            MathJudgeError: the judge failed for another reason.
+        Raises MathJudgeError: the judge failed for another reason.
         """
         self.start()
         try:

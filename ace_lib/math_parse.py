@@ -14,11 +14,7 @@ _RELATIONS = {"=", "<", ">", "<=", ">=", "!=", r"\in", r"\approx", r"\equiv", r"
 
 
 def parse(text: str) -> Node:
-    """The tree of an answer.
-
-    Raises:
-        Unparsed: not an answer this grammar knows.
-    """
+    """The tree of an answer. Raises Unparsed: not an answer this grammar knows."""
     parser = _Parser(tokenize(text))
     try:
         tree = parser.listing(())

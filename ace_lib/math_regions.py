@@ -48,8 +48,7 @@ def constant(node: Node) -> object:
 def set_operation(kind: str, left: Node, right: Node) -> Node:
     """The union, intersection or difference of two sets of numbers.
 
-    Raises:
-        Unparsed: no sets of numbers.
+    Raises Unparsed: no sets of numbers.
     """
     first, second = intervals(left), intervals(right)
     if kind == "union":

@@ -27,8 +27,8 @@ _OPENING = re.compile(r"^(?:there (?:is|are)|the|an?) (?=[a-z]{2})")
 def shape(node: Node, is_gold: bool = False) -> Node:
     """The shape of a parsed answer.
 
-    Raises:
-        Unparsed: these rules do not know such an answer, or an answer (not a gold) is approximate.
+    Raises Unparsed: these rules do not know such an answer, or an answer (not a gold) is
+    approximate.
     """
     kind = node[0]
     if kind == "rel":

@@ -125,8 +125,7 @@ _CONNECTIVES = {"or": ("op", "or"), "and": ("op", "and"), "mod": ("cmd", r"\mod"
 def respell(text: str) -> str:
     r"""The same answer in one LaTeX spelling, `$` only as \dollar, 10,000 and 10{,}000 as 10000.
 
-    Raises:
-        Unparsed: too long.
+    Raises Unparsed: too long.
     """
     if len(text) > MAX_CHARS:
         raise Unparsed(f"longer than {MAX_CHARS} characters")
@@ -160,8 +159,7 @@ def _ascii(match: re.Match) -> str:
 def tokenize(text: str) -> list[Token]:
     """Tokens of an answer, closed by an `end` token.
 
-    Raises:
-        Unparsed: too long, or a LaTeX command that is not known here.
+    Raises Unparsed: too long, or a LaTeX command that is not known here.
     """
     tokens = _scan(respell(text))
     while len(tokens) > 1 and tokens[-1].kind == "op" and tokens[-1].value in (".", ",", ";"):

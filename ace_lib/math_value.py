@@ -56,8 +56,7 @@ class Evaluator:
     def value(self, node: Node) -> Number:
         """The number a node stands for.
 
-        Raises:
-            TooLarge, ZeroDivisionError, Unparsed: it has none that can be computed.
+        Raises TooLarge, ZeroDivisionError, Unparsed: it has none that can be computed.
         """
         kind, *parts = node
         if kind in ("num", "repeat"):

@@ -56,8 +56,7 @@ KNOWN = {
 def shape_of(name: str) -> ModelShape:
     """Shape of what a profile's `model:` says; nothing is downloaded.
 
-    Raises:
-        ModelMissing: neither tabled nor a folder with `config.json`.
+    Raises ModelMissing: neither tabled nor a folder with `config.json`.
     """
     known = KNOWN.get(str(name).removeprefix("hub:").partition("@")[0])
     if known:

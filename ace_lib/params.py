@@ -81,9 +81,8 @@ class Settings:
 def resolve(notebook: str) -> Settings:
     """Collect, check and show the parameters of the running notebook, named as "05_train_sft".
 
-    Raises:
-        ParameterError: A name is not declared, or a value is missing, wrong or out of range.
-        ProfileError: The profile is unknown or not well formed.
+    Raises ParameterError: a name is not declared, or a value is missing, wrong or out of range;
+    ProfileError: the profile is unknown or not well formed.
     """
     from IPython import get_ipython
     from IPython.display import display

@@ -75,9 +75,8 @@ def is_complete(step: Step) -> bool:
 def check_room(profile: str) -> None:
     """Make the profile's folder of runs, and check permission and disk space before any work.
 
-    Raises:
-        RunFolderError: It cannot be written.
-        PipelineError: The disk has less room than the profile needs.
+    Raises RunFolderError: it cannot be written; PipelineError: the disk has less room than the
+    profile needs.
     """
     folder = runs.profile_folder(profile)
     try:

@@ -148,8 +148,7 @@ class Plan:
 def make_plan(profile_name: str) -> Plan:
     """Plan a profile from its parameters.
 
-    Raises:
-        AceError: the profile is not well formed, or its model's size is unknown.
+    Raises AceError: the profile is not well formed, or its model's size is unknown.
     """
     profile = load_profile(profile_name)
     compute, shape = profile.compute, shape_of(profile.shared["model"])

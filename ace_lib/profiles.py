@@ -135,8 +135,7 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Read `notebooks/profiles/<name>.yaml`; for "<name>@<seed>", with that seed.
 
-    Raises:
-        ProfileError: No such profile, not YAML, or a key is missing, unknown or written twice.
+    Raises ProfileError: no such profile, not YAML, or a key is missing, unknown or written twice.
     """
     full_name, (name, at, seed) = name, name.partition("@")
     if at and not seed.isdecimal():
@@ -196,11 +195,7 @@ def stages() -> list[Stage]:
 
 
 def load_stage(name: str) -> Stage:
-    """Return the stage of this name.
-
-    Raises:
-        ProfileError: There is none.
-    """
+    """Return the stage of this name. Raises ProfileError: there is none."""
     by_name = {stage.name: stage for stage in stages()}
     if name not in by_name:
         raise ProfileError(f"unknown stage {name!r}: the stages are {', '.join(by_name) or 'none'}")
@@ -236,8 +231,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def read_yaml(path: Path) -> tuple[dict[str, Any], Comments, Comments]:
     """Read a YAML mapping; the comment behind each key and its place, by key path.
 
-    Raises:
-        ProfileError: Not YAML, not a mapping, or a key written twice (YAML keeps the last).
+    Raises ProfileError: not YAML, not a mapping, or a key written twice (YAML keeps the last).
     """
     return _parse(path, path.read_text(encoding="utf-8"))
 

@@ -134,8 +134,7 @@ def show_protocol(results: Sequence[Result]) -> str:
 def readme_block(profile: str) -> str:
     """Text between the README's markers: results, protocol, hardware, time, verdict counts.
 
-    Raises:
-        ReportError: no model of this profile has been measured yet.
+    Raises ReportError: no model of this profile has been measured yet.
     """
     folder = _ledger_folder(profile)
     if folder and len(runs.read_json(folder / "claims.json")["profiles"]) > 1:
@@ -220,8 +219,7 @@ def _ledger_folder(profile: str) -> Path | None:
 def update_readme(readme: Path, profile: str) -> bool:
     """Replace what stands between the profile's markers of a README; say whether it changed.
 
-    Raises:
-        ReportError: a marker is missing, or nothing was measured.
+    Raises ReportError: a marker is missing, or nothing was measured.
     """
     begin, end = BEGIN.format(profile=profile), END.format(profile=profile)
     text = readme.read_text(encoding="utf-8")

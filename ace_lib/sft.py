@@ -106,8 +106,7 @@ def write_schedule(
 def train(job: SFTJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
     """Run the job in this process, from its last checkpoint if it has one.
 
-    Raises:
-        NoTrainingRows: every row is longer than `max_length`, or there is none.
+    Raises NoTrainingRows: every row is longer than `max_length`, or there is none.
     """
     from transformers import AutoTokenizer
 

@@ -46,10 +46,9 @@ class Step:
 def read_steps(profile: str) -> list[Step]:
     """Return all steps of a profile in the order of their execution.
 
-    Raises:
-        StepError: A notebook has no usable `parameters` cell or `runs.start` call, or reads a run
-            that no earlier step makes.
-        ParameterError: The profile does not fit a notebook's parameters.
+    Raises StepError: a notebook has no usable `parameters` cell or `runs.start` call, or reads a
+    run that no earlier step makes; ParameterError: the profile does not fit a notebook's
+    parameters.
     """
     steps: list[Step] = []
     chosen = load_profile(profile)
@@ -76,11 +75,7 @@ def names_before(profile: str, name: str) -> list[str]:
 
 
 def select(steps: list[Step], name: str) -> list[Step]:
-    """Return the steps of this run name or notebook name.
-
-    Raises:
-        StepError: There is none.
-    """
+    """Return the steps of this run name or notebook name. Raises StepError: there is none."""
     found = [step for step in steps if name in (step.name, step.notebook)]
     if not found:
         names = [step.name for step in steps]
@@ -96,11 +91,7 @@ def _stage_names(profile: Profile) -> list[str]:
 
 
 def notebook_paths() -> list[Path]:
-    """Return the notebooks `NN_verb_object.ipynb` in order.
-
-    Raises:
-        StepError: There are none.
-    """
+    """Return the notebooks `NN_verb_object.ipynb` in order. Raises StepError: there are none."""
     folder = default_notebooks_folder()
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
@@ -111,8 +102,7 @@ def notebook_paths() -> list[Path]:
 def parameters_cell(path: Path) -> str:
     """Return the source of a notebook's `parameters` cell.
 
-    Raises:
-        StepError: It has not exactly one.
+    Raises StepError: it has not exactly one.
     """
     cells = runs.read_json(path)["cells"]
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]

@@ -110,10 +110,8 @@ class Verifier:
         """Judge rows (see `check_row`); the verdicts are in the same order.
 
         A row whose verdict is `verifier_error` is judged once more before that is its verdict.
-
-        Raises:
-            RowError: a row is malformed.
-            SandboxUnavailable: this machine cannot isolate programs; the text has the fix.
+        Raises RowError: a row is malformed; SandboxUnavailable: this machine cannot isolate
+        programs; the text has the fix.
         """
         for index, row in enumerate(rows):
             check_row(row, f"row {index}")
@@ -247,9 +245,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:
     """The rows of a JSONL(.gz) file, each passed to `check` with its place.
 
-    Raises:
-        ProblemFileError: the file or a line cannot be read.
-        RowError: `check` says so.
+    Raises ProblemFileError: the file or a line cannot be read; RowError: `check` says so.
     """
     for number, row in iterate_jsonl(path):
         check(row, f"{path}, line {number}")

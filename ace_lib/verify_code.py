@@ -39,9 +39,7 @@ class Checker:
     def accepts(self, given: str, output: str, expected: str) -> bool:
         """What `check` returns.
 
-        Raises:
-            InvalidProblem: the checker did not return a bool.
-            SandboxError: the sandbox failed.
+        Raises InvalidProblem: the checker did not return a bool; SandboxError: the sandbox failed.
         """
         if self._session is None:
             self._session = self._sandbox.checkers.open(
@@ -168,8 +166,7 @@ def _failure(outcome: Outcome, index: int) -> tuple[str, dict]:
 def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
     """Check the tests and build the judges.
 
-    Raises:
-        InvalidProblem: no tests, or tests that cannot be run as the mode says.
+    Raises InvalidProblem: no tests, or tests that cannot be run as the mode says.
     """
     tests, mode = row.get("tests"), row.get("mode")
     if mode not in ("stdin", "call"):

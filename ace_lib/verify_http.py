@@ -128,8 +128,7 @@ class RemoteSandbox:
     def checkers(self) -> NoReturn:
         """Where a problem's own checker would run: nowhere, for it reads expected outputs.
 
-        Raises:
-            SandboxError: always.
+        Raises SandboxError: always.
         """
         raise SandboxError("the backend 'http' runs no checker: it would see expected outputs")
 
@@ -138,11 +137,7 @@ class RemoteSandbox:
         self._connection.close()
 
     def run(self, request: dict) -> dict:
-        """The server's `run_result` for a request.
-
-        Raises:
-            SandboxError: every attempt failed.
-        """
+        """The server's `run_result` for a request. Raises SandboxError: every attempt failed."""
         server, failure = self._server, None
         for pause in server.pauses():
             if server.stopped.wait(pause):
@@ -164,8 +159,7 @@ class RemoteSandbox:
     def _post(self, request: dict) -> bytes:
         """The body of the server's reply.
 
-        Raises:
-            _NoAnswer: there is none, or one that reports a failure.
+        Raises _NoAnswer: there is none, or one that reports a failure.
         """
         self._connection.timeout = request["run_timeout"] + _QUEUE_SECONDS
         deadline = time.monotonic() + self._connection.timeout
@@ -200,8 +194,7 @@ class _NoAnswer(Exception):
 def _run_result(body: bytes) -> dict:
     """The part of a reply that says how the program ended.
 
-    Raises:
-        _NoAnswer: the sandbox failed, or the reply makes no sense.
+    Raises _NoAnswer: the sandbox failed, or the reply makes no sense.
     """
     try:
         reply = json.loads(body)
@@ -228,8 +221,7 @@ class RemoteSession:
     def run(self, test_input: bytes) -> Outcome:
         """Run the program on one input: what it printed, or the value it returned, as bytes.
 
-        Raises:
-            SandboxError: the server failed; nothing is known about the program.
+        Raises SandboxError: the server failed; nothing is known about the program.
         """
         limits, tag = self._limits, f"value-{secrets.token_hex(8)}:"
         own_limits = (limits.cpu_seconds, RECURSION_LIMIT, MAX_INT_DIGITS)

@@ -45,8 +45,7 @@ _FONT = re.compile(
 def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     """Status and detail (`answer`, `tier`, `reason`) of a row with `response` and `gold`.
 
-    Raises:
-        MathJudgeError: tier 3 failed; nothing is known about the answer.
+    Raises MathJudgeError: tier 3 failed; nothing is known about the answer.
     """
     gold = "" if row["gold"] is None else str(row["gold"]).strip()
     gold = prompts.last_boxed(gold) or gold if "\\boxed" in gold else gold

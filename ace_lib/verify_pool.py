@@ -60,8 +60,7 @@ class WorkerProcess:
     def receive(self, results: list) -> bool:
         """Store the replies that have come; False when the worker is gone.
 
-        Raises:
-            SandboxUnavailable: the worker refuses to run programs on this machine.
+        Raises SandboxUnavailable: the worker refuses to run programs on this machine.
         """
         data = os.read(self.replies, 1 << 20)
         self._buffer += data
@@ -98,8 +97,7 @@ class WorkerPool:
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts (dicts without the id) of checked rows, in their order.
 
-        Raises:
-            SandboxUnavailable: a machine cannot isolate programs.
+        Raises SandboxUnavailable: a machine cannot isolate programs.
         """
         batch = _Batch(rows, self._num_workers, self._chunk_rows)
         try:

@@ -41,8 +41,7 @@ class RayWorker:
     def receive(self, results: list) -> bool:
         """Store the replies; False when the actor is gone.
 
-        Raises:
-            SandboxUnavailable: the actor's machine cannot isolate programs.
+        Raises SandboxUnavailable: the actor's machine cannot isolate programs.
         """
         try:
             verdicts = self._ray.get(self.reply)

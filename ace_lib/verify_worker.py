@@ -72,8 +72,7 @@ class Worker:
 def _persistent(judge: Callable[[], tuple[str, dict]], failure: type[AceError]) -> tuple[str, dict]:
     """Call again after a failure of a helper process, which starts anew: it may have been killed.
 
-    Raises:
-        AceError: `failure`, when it comes every time.
+    Raises AceError: `failure`, when it comes every time.
     """
     for _ in range(ATTEMPTS - 1):
         try:
@@ -86,8 +85,7 @@ def _persistent(judge: Callable[[], tuple[str, dict]], failure: type[AceError]) 
 def guarded(row: dict, judge: Callable[[dict], tuple[str, dict]]) -> dict:
     """The verdict that `judge` gives; whatever fails in it is ours and must not become a reward.
 
-    Raises:
-        SandboxUnavailable: programs cannot be judged at all.
+    Raises SandboxUnavailable: programs cannot be judged at all.
     """
     started = time.monotonic()
     try:

@@ -51,8 +51,7 @@ def make_problem(domain: str, topic: str, level: int, rng: random.Random) -> dic
 def benchmark(name: str) -> list[dict]:
     """Return the problems of a held-out benchmark, the same on every call.
 
-    Raises:
-        KeyError: ``name`` is not in `BENCHMARKS`.
+    Raises KeyError: ``name`` is not in `BENCHMARKS`.
     """
     return copy.deepcopy(_benchmark_rows(name))
 
