@@ -38,8 +38,7 @@ def repository() -> Path:
 
 def lock_file() -> Path:
     """Return the lock this environment was made from: the GPU one where vLLM is installed."""
-    name = "gpu.txt" if installed_version("vllm") else "cpu.txt"
-    return lock_folder() / name
+    return lock_folder() / ("gpu.txt" if installed_version("vllm") else "cpu.txt")
 
 
 def lock_folder() -> Path:
@@ -93,13 +92,10 @@ def gpus() -> list[str]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _git(*arguments: str) -> str | None:

@@ -231,7 +231,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="of the Ray cluster (default: started here) or server")
 
 
-def run_command(arguments: argparse.Namespace) -> int:
+def run_command(arguments: argparse.Namespace) -> None:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
     rows = list(read_rows(arguments.input))
     with Verifier(
@@ -239,7 +239,6 @@ def run_command(arguments: argparse.Namespace) -> int:
     ) as verifier:
         parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
         write_jsonl(arguments.output, (asdict(v) for part in parts for v in verifier.verify(part)))
-    return 0
 
 
 def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:

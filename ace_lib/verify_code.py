@@ -164,10 +164,7 @@ def _failure(outcome: Outcome, index: int) -> tuple[str, dict]:
 
 
 def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
-    """Check the tests and build the judges.
-
-    Raises InvalidProblem: no tests, or tests that cannot be run as the mode says.
-    """
+    """Check the tests and build the judges, or raise InvalidProblem."""
     tests, mode = row.get("tests"), row.get("mode")
     if mode not in ("stdin", "call"):
         raise InvalidProblem(f"mode is {mode!r}: must be 'stdin' or 'call'")

@@ -157,10 +157,7 @@ class RemoteSandbox:
         raise SandboxError(f"{server.address}: {failure or 'stopped'}")
 
     def _post(self, request: dict) -> bytes:
-        """The body of the server's reply.
-
-        Raises _NoAnswer: there is none, or one that reports a failure.
-        """
+        """The body of the server's reply; _NoAnswer when there is none, or one of a failure."""
         self._connection.timeout = request["run_timeout"] + _QUEUE_SECONDS
         deadline = time.monotonic() + self._connection.timeout
         headers = {"Content-Type": "application/json"}
@@ -192,10 +189,7 @@ class _NoAnswer(Exception):
 
 
 def _run_result(body: bytes) -> dict:
-    """The part of a reply that says how the program ended.
-
-    Raises _NoAnswer: the sandbox failed, or the reply makes no sense.
-    """
+    """The part of a reply that says how the program ended; _NoAnswer when it makes no sense."""
     try:
         reply = json.loads(body)
         result = reply["run_result"]

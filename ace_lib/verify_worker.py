@@ -70,10 +70,7 @@ class Worker:
 
 
 def _persistent(judge: Callable[[], tuple[str, dict]], failure: type[AceError]) -> tuple[str, dict]:
-    """Call again after a failure of a helper process, which starts anew: it may have been killed.
-
-    Raises AceError: `failure`, when it comes every time.
-    """
+    """Call again after a failure of a helper process: it may have been killed, and starts anew."""
     for _ in range(ATTEMPTS - 1):
         try:
             return judge()
