@@ -124,7 +124,7 @@ def test_the_worlds_are_apart_and_mid_has_the_longer_chains() -> None:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch):
     """The script that pretrains base models, at a size that takes a second."""
-    monkeypatch.syspath_prepend(Path(tinyworld.__file__).parent / "pretraining")
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "pretraining")
     script = pytest.importorskip("build_base_model")
     from transformers import AutoTokenizer
 
