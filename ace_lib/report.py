@@ -143,16 +143,13 @@ def readme_block(profile: str) -> str:
     if not results:
         raise ReportError(f"no measured model in {runs.profile_folder(profile)}: run it first")
     manifest = runs.read_json(runs.completed(profile, results[-1].run) / "manifest.json")
-    hardware = manifest["hardware"]
     costs = collect_costs(profile)
     minutes = sum(cost["seconds"] for cost in costs) / 60
-    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
     lines = [
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
-        f"{minutes:.1f} minutes in all on {hardware['cores']} cores ({machine}). "
-        f"Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
+        f"{minutes:.1f} minutes in all on {_made_on(manifest)}",
     ]
     if results[0].run == "03_measure_models":
         lines.append(_sampling_note(runs.completed(profile, results[0].run)))
@@ -181,6 +178,13 @@ def _sampling_note(folder: Path) -> str:
     )
 
 
+def _made_on(manifest: dict) -> str:
+    """End of a sentence: the machine of a run, and the commit."""
+    hardware, commit = manifest["hardware"], manifest["git_commit"] or "unknown"
+    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
+    return f"{hardware['cores']} cores ({machine}). Commit `{commit[:9]}`."
+
+
 def _figure(profile: str, folder: Path, name: str) -> str:
     """Markdown of a run's figure, as `publish` keeps it, with the alt text saved in it."""
     from PIL import Image  # comes with matplotlib
@@ -195,7 +199,6 @@ def _study_block(profile: str, folder: Path) -> str:
     measured = collect_results(profile)[-1].run  # the report itself may be of a later commit
     manifest = runs.read_json(runs.completed(profile, measured) / "manifest.json")
     costs = [cost["seconds"] for name in found["profiles"] for cost in collect_costs(name)]
-    hardware = manifest["hardware"]
     return "\n\n".join(
         [
             _figure(profile, folder, "effects.png"),
@@ -203,8 +206,7 @@ def _study_block(profile: str, folder: Path) -> str:
             f"Profile `{profile}`, {len(found['profiles'])} training seeds "
             f"({', '.join(found['profiles'])}): {ledger.show_counts(found['counts'])}. 95 % "
             f"intervals over seeds and problems. {sum(costs) / 60:.0f} minutes of runs on "
-            f"{hardware['cores']} cores ({hardware['processor']}). Commit "
-            f"`{(manifest['git_commit'] or 'unknown')[:9]}`. What was seen of every arm: "
+            f"{_made_on(manifest)} What was seen of every arm: "
             f"[results/{profile}/findings.md](results/{profile}/findings.md).",
         ]
     )

@@ -10,12 +10,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ace_lib import prompts
-from ace_lib.math_bases import same_in_base
 from ace_lib.math_compare import compare
 from ace_lib.math_judge import MathJudge
 from ace_lib.math_parse import Node, parse
 from ace_lib.math_shapes import plain_words
 from ace_lib.math_tokens import MAX_CHARS, Unparsed, plain_characters
+from ace_lib.math_units import same_in_base
 
 SHOWN_CHARS = 200
 _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
