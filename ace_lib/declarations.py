@@ -92,7 +92,8 @@ def read_declarations(source: str) -> dict[str, Declaration]:
     None, whatever the type, stands for the profile's value; papermill reads no `type | None`.
     Raises ParameterError: a statement has no type, or its default is not a literal.
     """
-    comments = _comments_by_line(source)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     declarations = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -140,11 +141,6 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
 
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
-
-
-def _comments_by_line(source: str) -> dict[int, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
 def _coerce(value: Any, declared: Any) -> Any:

@@ -81,11 +81,8 @@ def choose_temperature(
             target.
         target: nats per token; about 0.3 in P2.
 
-    Returns:
-        The result nearest to the target, within `TOLERANCE` of it unless `MAX_STEPS` ran out.
-
-    Raises:
-        AceError: no measured entropy is below the target, or none above.
+    Returns the result nearest to the target, within `TOLERANCE` of it unless `MAX_STEPS` ran out.
+    Raises AceError: no measured entropy is below the target, or none above.
     """
     found = sorted(results, key=lambda result: result["temperature"])
     for _ in range(MAX_STEPS):

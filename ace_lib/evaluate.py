@@ -93,8 +93,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute)
 def regrade(out: Path, problems_file: Path) -> tuple[int, int]:
     """Judge the answers of a `samples.jsonl.gz` anew, as after a change of the verifier.
 
-    Returns:
-        answers, and how many of them have another verdict than before.
+    Returns how many there are, and how many of them have another verdict than before.
     """
     problems = {row["id"]: row for row in problem_files.read_jsonl(problems_file)}
     answers = _joined(jsonl_store.read_rows(out))

@@ -40,10 +40,10 @@ SCHEMA: dict[str, object] = {
     "level": 0,
     "source": "",
 }
+# Characters; ours: no statement is that long, and one that is slows every later step.
 LARGEST_PROMPT = 100_000
-"""Characters; ours: no statement is that long, and one that is slows every later step."""
+# Half a surrogate pair, which no file can hold, and the mark of bytes that were no text.
 BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd]")
-"""Half a surrogate pair, which no file can hold, and the mark of bytes that were no text."""
 
 
 class ProblemFileError(AceError):

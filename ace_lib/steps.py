@@ -14,7 +14,7 @@ from typing import Any
 
 from ace_lib import AceError, runs
 from ace_lib.params import ParameterError, Settings, read_declarations, resolve_source
-from ace_lib.profiles import Profile, default_notebooks_folder, load_profile, stages
+from ace_lib.profiles import default_notebooks_folder, load_profile, stages
 
 
 class StepError(AceError):
@@ -60,8 +60,10 @@ def read_steps(profile: str) -> list[Step]:
             is_staged = "stage" in read_declarations(source)
         except ParameterError as error:
             raise StepError(f"{path.name}: {error}") from None
-        # The rest of a stage's file is filled in later: a profile may state other values.
-        for values in [{"stage": name} for name in _stage_names(chosen)] if is_staged else [{}]:
+        # The rest of a stage's file is filled in later: a profile may state other values. A stage
+        # that it sets to null is none of its steps.
+        kept = [stage.name for stage in stages() if chosen.stages.get(stage.name, {}) is not None]
+        for values in [{"stage": name} for name in kept] if is_staged else [{}]:
             before = [step.name for step in steps]
             steps.append(_read_step(path, source, {"profile": profile, **values}, before))
     _check_order(steps)
@@ -83,11 +85,6 @@ def select(steps: list[Step], name: str) -> list[Step]:
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise StepError(f"no step {name!r}{hint}: the steps are {', '.join(names)}")
     return found
-
-
-def _stage_names(profile: Profile) -> list[str]:
-    """The profile's stages in order: those that it does not set to null."""
-    return [stage.name for stage in stages() if profile.stages.get(stage.name, {}) is not None]
 
 
 def notebook_paths() -> list[Path]:

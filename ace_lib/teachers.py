@@ -28,15 +28,12 @@ from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import THINK_CLOSE, chat_prompt, full_response
 
 KEY_VARIABLE = "ACE_TEACHER_KEY"
-PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Before the second and each further try of a request."""
-REPLY_SECONDS = 3600.0
-"""A reasoning model may think for half an hour before the first byte of its reply."""
+PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # before the second and each further try of a request
+REPLY_SECONDS = 3600.0  # a reasoning model may think for half an hour before its reply begins
 PASSING_FAULTS = {408, 409, 425, 429, 500, 502, 503, 504}
 MAX_ATTEMPTS = 1000
 
-Request = tuple[dict, int]
-"""A problem row and the number of the sample that is wanted of it."""
+Request = tuple[dict, int]  # a problem row and the number of the sample that is wanted of it
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,8 @@ class HttpPool:
         self._server.stopped.clear()
         threads = ThreadPoolExecutor(self._num_requests)
         try:
-            programs = threads.map(
-                lambda row: guarded(row, self._judge_program),
-                [row for row in rows if row["domain"] == "code"],
-            )
+            code = [row for row in rows if row["domain"] == "code"]
+            programs = threads.map(lambda row: guarded(row, self._judge_program), code)
             answers = iter(self._math.judge([row for row in rows if row["domain"] == "math"]))
             return [next(programs if row["domain"] == "code" else answers) for row in rows]
         except BaseException:  # an interrupt: what is under way belongs to nobody
@@ -105,10 +103,6 @@ class Server:
         """A connection, opened at its first request."""
         return self._connection(self._host)
 
-    def pauses(self) -> tuple[float, ...]:
-        """Seconds before each attempt; a single attempt once the server has been failing."""
-        return PAUSES if self.num_failures < NUM_REQUESTS else PAUSES[:1]
-
 
 class RemoteSandbox:
     """Stands where `ace_lib.sandbox.Sandbox` would in `verify_code`, for one row."""
@@ -139,7 +133,8 @@ class RemoteSandbox:
     def run(self, request: dict) -> dict:
         """The server's `run_result` for a request. Raises SandboxError: every attempt failed."""
         server, failure = self._server, None
-        for pause in server.pauses():
+        # A single attempt once the server has been failing.
+        for pause in PAUSES if server.num_failures < NUM_REQUESTS else PAUSES[:1]:
             if server.stopped.wait(pause):
                 break
             try:

@@ -34,10 +34,9 @@ class Worker:
     def judge(self, row: dict) -> dict:
         """The verdict of a row, as a dict of `ace_lib.verify.Verdict`'s fields but the id."""
         loading = self._math_judge.loading_seconds
+        judge = self._judge_math if row["domain"] == "math" else self._judge_code
         try:
-            verdict = guarded(
-                row, self._judge_math if row["domain"] == "math" else self._judge_code
-            )
+            verdict = guarded(row, judge)
         except SandboxUnavailable as error:
             return {"refused": str(error)}
         # Waits for math-verify to load are no answer's fault.
