@@ -98,9 +98,8 @@ def _equation(level: int, rng: random.Random) -> tuple[str, list[Step]]:
         (operator, value if index == 0 else f"#{index - 1}", number)
         for index, (operator, number) in enumerate(reversed(undo))
     ]
-    return rng.choice(["Solve for x: {}.", "Find the x with {}."]).format(
-        f"{expression} = {value}"
-    ), steps
+    form = rng.choice(["Solve for x: {}.", "Find the x with {}."])
+    return form.format(f"{expression} = {value}"), steps
 
 
 def _greatest_common_divisor(level: int, rng: random.Random) -> tuple[str, list[Step]]:
