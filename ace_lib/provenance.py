@@ -20,8 +20,8 @@ def collect() -> dict[str, Any]:
     lock = lock_file()
     versions = {package: installed_version(package) for package in PACKAGES}
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_commit": _output_of("git", "rev-parse", "HEAD"),
+        "git_dirty": bool(_output_of("git", "status", "--porcelain")),
         "lock": lock.name,
         "lock_sha256": hash_file(lock) if lock.is_file() else None,
         "library_sha256": hash_library(),
@@ -83,12 +83,8 @@ def hardware() -> dict[str, Any]:
 
 def gpus() -> list[str]:
     """Return the names and memory of the NVIDIA GPUs, without importing torch."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return result.stdout.strip().splitlines() if result.returncode == 0 else []
+    query = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    return (_output_of(*query) or "").splitlines()
 
 
 def _processor() -> str:
@@ -98,11 +94,11 @@ def _processor() -> str:
     return next(names, "") or platform.processor() or platform.machine()
 
 
-def _git(*arguments: str) -> str | None:
-    """Return git's answer, None outside a checkout or without git."""
+def _output_of(*command: str) -> str | None:
+    """Return what a command prints in this checkout, None where it is missing or fails."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=repository(), capture_output=True, text=True, timeout=30
+            command, cwd=repository(), capture_output=True, text=True, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
