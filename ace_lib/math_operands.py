@@ -60,6 +60,8 @@ class Operands:
 
     def argument(self) -> Node:
         """A command's argument: a braced group or, as in LaTeX, one single character."""
+        if self.take("{"):
+            return self.until("}")
         token = self.token
         if token.kind == "num" and len(token.value) > 1 and token.value.isdigit():
             self.tokens[self.at] = Token("num", token.value[1:])

@@ -158,7 +158,8 @@ class _Parser(Operands):
     def power(self) -> Node:
         node = self.primary()
         while True:
-            if self.take("^"):
+            if self.peek("^"):
+                self.at += 1
                 node = self.raised(node)
             elif node[0] == "sym" and self.take("_"):
                 node = ("sym", f"{node[1]}_{self.raw_group()}")
@@ -186,6 +187,8 @@ class _Parser(Operands):
         return ("pow", node, self.exponent())
 
     def exponent(self) -> Node:
+        if self.take("{"):
+            return self.until("}")
         return ("neg", self.exponent()) if self.take("-") else self.primary()
 
 
