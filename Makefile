@@ -89,7 +89,7 @@ $(MODEL_READY): locks/smollm2.txt $(READY)
 # Minutes on a GPU, days on a CPU; interrupted, it goes on from its last checkpoint.
 $(MID_MODEL)/config.json: | $(READY)
 	@mkdir -p $(MID_MODEL)
-	$(BIN)/python ace_lib/tinyworld/pretraining/build_base_model.py $(MID_MODEL) --world mid
+	$(BIN)/python pretraining/build_base_model.py $(MID_MODEL) --world mid
 
 # uv does not read pip's settings, so local wheels are named to it.
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml locks/both_pythons.in --quiet --no-annotate \

@@ -26,8 +26,7 @@ MATH_COLUMNS = {
     "level": ("level",),
     "source": ("source",),
 }
-NO_ANSWER = ("proof", "notfound")
-"""What NuminaMath writes for an answer where there is none."""
+NO_ANSWER = ("proof", "notfound")  # what NuminaMath writes where there is none
 
 
 class _Row(dict):

@@ -58,8 +58,7 @@ def check_labelled(row: object, where: str) -> None:
 def print_audit(files: Sequence[Path], num_workers: int | None, as_json: bool) -> None:
     """`ace audit FILE…`: prints the table and the rows where label and verdict differ.
 
-    Raises:
-        RowError: a row is malformed, or there is none.
+    Raises RowError: a row is malformed, or there is none.
     """
     rows = [row for path in files for row in read_rows(path, check_labelled)]
     if not rows:

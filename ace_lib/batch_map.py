@@ -27,14 +27,9 @@ def map_batches(
 ) -> datasets.Dataset:
     """Return `table` with the columns of `function(columns, **arguments)`.
 
-    Args:
-        table: the rows.
-        function: a batch function that can be pickled; on a cluster every machine has the kit.
-        arguments: further arguments of the function, the same for all batches.
-        engine: "datasets" or "ray".
-        address: of the Ray cluster; "" starts one on this machine.
-
-    Raises AceError for an unknown engine, and when Ray or its cluster is missing.
+    With engine "ray" the function is pickled, and every machine of the cluster has the kit; an
+    `address` of "" starts a cluster on this machine. Raises AceError for an unknown engine, and
+    when Ray or its cluster is missing.
     """
     if engine not in ENGINES:
         raise AceError(f"engine {engine!r} is unknown; choose from {ENGINES}")
@@ -70,11 +65,9 @@ def _add_columns(
     return block
 
 
-def core_hours(
-    seconds: Mapping[str, float], num_rows: int, num_target: int = 100_000_000
-) -> dict[str, float]:
-    """Scale measured core-seconds of each step over `num_rows` to `num_target` rows, in hours.
+def core_hours(seconds: Mapping[str, float], num_rows: int) -> dict[str, float]:
+    """Core-seconds of each step over `num_rows`, scaled to 100 million rows, in hours.
 
     For steps whose work grows with the rows alone, on cores like this one.
     """
-    return {step: value * num_target / num_rows / 3600 for step, value in seconds.items()}
+    return {step: value * 100_000_000 / num_rows / 3600 for step, value in seconds.items()}

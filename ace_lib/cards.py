@@ -1,16 +1,14 @@
 """Data cards in the Hugging Face format, every number rendered from the rows themselves.
 
-`python -m ace_lib.cards data_cards` writes the cards of the bundled sets anew; a test fails when a
-card and its data disagree. Notebook 01 renders a card of the curated sets, which
-`ace_lib.publish` saves and uploads with the rows.
+`data_cards/render.py` writes the cards of the bundled sets; a test fails when a card and its data
+disagree. Notebook 01 renders a card of the curated sets, which `ace_lib.publish` saves and uploads
+with the rows.
 """
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +19,6 @@ from ace_lib.text import tokenize
 
 SIZE_BANDS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-POOL_SIZE = {"num_math": 2400, "num_code": 1600, "seed": 0}
 OWN_LICENSE = dict.fromkeys(("tinyworld", *tinyworld.BENCHMARKS), "apache-2.0")
 UNKNOWN_LICENSE = "unknown"
 UNSTATED_LICENSES = {UNKNOWN_LICENSE, "unverified", "not recorded"}
@@ -149,41 +146,3 @@ def _columns_text(rows: list[dict]) -> str:
     extra = sorted({key for row in rows for key in row} - set(SCHEMA))
     text = "`" + "`, `".join(SCHEMA) + "` (see `ace_lib/problems.py`)"
     return text + (f"; beyond the schema: `{'`, `'.join(extra)}`" if extra else "") + "."
-
-
-def bundled_cards() -> dict[str, str]:
-    """Render the cards of all bundled sets: file name -> text."""
-    pool = tinyworld.raw_pool(**POOL_SIZE)
-    arguments = ", ".join(f"{name}={value}" for name, value in POOL_SIZE.items())
-    benchmarks = {name: tinyworld.benchmark(name) for name in tinyworld.benchmarks_of("tiny")}
-    return {
-        "tiny_raw_pool.md": render_card(
-            "tiny-raw-pool",
-            "Generated math and code problems as one would scrape them, with defects of known "
-            "identity (`planted`), so that each curation step can be scored. Templates, not the "
-            "variety of real text. `blueprint` is the solution that only the rule-based teacher "
-            "may read.",
-            {"pool": pool},
-            f'python -c "from ace_lib import tinyworld; tinyworld.raw_pool({arguments})"',
-        ),
-        "tiny_benchmarks.md": render_card(
-            "tiny-benchmarks",
-            "Held-out problems of the tiny world. Each set is named for the public benchmark whose "
-            "place it takes; it holds none of that benchmark's problems.",
-            benchmarks,
-            "python -c \"from ace_lib import tinyworld; tinyworld.benchmark('tiny-aime24')\"",
-        ),
-    }
-
-
-def main(folder: str) -> None:
-    """Write the cards of the bundled sets to `folder`."""
-    for name, text in bundled_cards().items():
-        path = Path(folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -245,14 +245,7 @@ Evidence = Sequence[SeedRuns]
 def read_evidence(
     profile: str, more_seeds: Sequence[int], math: Sequence[str], code: Sequence[str]
 ) -> list[SeedRuns]:
-    """The runs of a profile, and of the same profile with other seeds.
-
-    Args:
-        profile: name of the profile, whose own seed is one.
-        more_seeds: other seeds.
-        math: benchmarks that count as math …
-        code: … and as code.
-    """
+    """The runs of a profile with its own seed and others; `math`, `code`: what benchmarks count."""
     benchmarks = {"math": tuple(math), "code": tuple(code)}
     names = [profile, *(f"{profile}@{seed}" for seed in more_seeds)]
     return [SeedRuns(name, benchmarks) for name in names]

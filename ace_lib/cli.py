@@ -12,13 +12,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return the exit status: 0, 1 on an error, 130 when interrupted."""
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.command(arguments)
-    except AceError as error:
+        return arguments.command(arguments) or 0
+    except (AceError, OSError) as error:  # OSError as of a full disk: the message names the file
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:  # as of a full disk: the message names the file
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
@@ -99,21 +96,19 @@ def _add_profile(parser: argparse.ArgumentParser, default: str = "tiny") -> None
     parser.add_argument("--profile", default=default, help=text)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> None:
     from ace_lib import pipeline
 
     pipeline.run_profile(arguments.profile, arguments.only, arguments.redo)
-    return 0
 
 
-def _study(arguments: argparse.Namespace) -> int:
+def _study(arguments: argparse.Namespace) -> None:
     from ace_lib import study
 
     study.run_study(arguments.profile, arguments.row)
-    return 0
 
 
-def _submit(arguments: argparse.Namespace) -> int:
+def _submit(arguments: argparse.Namespace) -> None:
     from ace_lib import submit
 
     options = [option for option in arguments.sbatch if option != "--"]
@@ -121,22 +116,18 @@ def _submit(arguments: argparse.Namespace) -> int:
     for step, job in jobs:
         print(f"{job}  {step}")
     print(f"{len(jobs)} jobs; follow them with `squeue --me`")
-    return 0
 
 
-def _results(arguments: argparse.Namespace) -> int:
+def _results(arguments: argparse.Namespace) -> None:
     from ace_lib import provenance, report
 
-    for path in report.publish(arguments.profile, provenance.repository()):
-        print(path)
-    return 0
+    print(*report.publish(arguments.profile, provenance.repository()), sep="\n")
 
 
-def _audit(arguments: argparse.Namespace) -> int:
+def _audit(arguments: argparse.Namespace) -> None:
     from ace_lib import audit
 
     audit.print_audit(arguments.files, arguments.workers, arguments.json)
-    return 0
 
 
 def _lint(arguments: argparse.Namespace) -> int:
@@ -149,7 +140,7 @@ def _lint(arguments: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def _plan(arguments: argparse.Namespace) -> int:
+def _plan(arguments: argparse.Namespace) -> None:
     from ace_lib import plan
 
     made = plan.make_plan(arguments.profile)
@@ -158,21 +149,18 @@ def _plan(arguments: argparse.Namespace) -> int:
         figure, alt = plan.draw(made)
         figure.savefig(arguments.figure, metadata={"Description": alt})
     made.check()
-    return 0
 
 
-def _regrade(arguments: argparse.Namespace) -> int:
+def _regrade(arguments: argparse.Namespace) -> None:
     from ace_lib import evaluate
 
     judged, changed = evaluate.regrade(arguments.samples, arguments.problems)
     print(f"{judged} answers judged, {changed} verdicts are other than before")
-    return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from ace_lib import doctor
 
     checks = doctor.examine(arguments.profile)
-    print(checks)
-    print(checks.verdict())
+    print(checks, checks.verdict(), sep="\n")
     return 0 if checks.ok else 1

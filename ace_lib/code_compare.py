@@ -17,8 +17,7 @@ _MAX_GROWTH, _MAX_SIZE = 32, 1_000
 def value_matches(output: bytes, expected: object, comparer: str) -> bool:
     """Whether the tagged JSON that a function's value came as (`program_driver.plain`) is right.
 
-    Raises:
-        ValueError, TypeError, RecursionError: the output is no such JSON.
+    Raises ValueError, TypeError, RecursionError: the output is no such JSON.
     """
     size = len(output)
     if size > _MAX_SIZE and size > _MAX_GROWTH * len(json.dumps(expected)):
@@ -65,8 +64,7 @@ def _hashable(key: object) -> object:
 def decoded(value: object) -> object:
     """The plain data that tagged JSON stands for; keys become text, as JSON has them.
 
-    Raises:
-        ValueError: a set.
+    Raises ValueError: a set.
     """
     if isinstance(value, list):
         return [decoded(item) for item in value]
@@ -88,11 +86,8 @@ def text_equal(output: str, expected: str, comparer: str = "livecodebench") -> b
     if output.count("\n") != expected.count("\n"):
         return False
     lines = zip(output.split("\n"), expected.split("\n"), strict=True)
-    return all(a == b or _same_numbers(a, b, comparer) for a, b in map(_stripped, lines))
-
-
-def _stripped(pair: tuple[str, str]) -> tuple[str, str]:
-    return pair[0].strip(), pair[1].strip()
+    stripped = ((line.strip(), wanted.strip()) for line, wanted in lines)
+    return all(a == b or _same_numbers(a, b, comparer) for a, b in stripped)
 
 
 def _same_numbers(line: str, wanted: str, comparer: str) -> bool:

@@ -1,18 +1,79 @@
-"""One `parameters` cell: its declarations, and values checked against type and limits."""
+"""One `parameters` cell: its declarations, and values checked against type and limits.
+
+A name means the same in every notebook, so limits go by name. A rule holds for a name that equals
+it or ends with "_" plus it; names with a plural "s" count too (`temperatures`). The longest rule
+that fits decides, then the prefix `num_`.
+"""
 
 import ast
 import io
+import math
 import tokenize
 import typing
 from dataclasses import dataclass
 from typing import Any
 
 from ace_lib import AceError
-from ace_lib.limits import limit_of
 
 
 class ParameterError(AceError):
     """A parameter is unknown, missing, of the wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A closed range, one open below (`above`), or a list of choices."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    choices: tuple[str, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Say whether `value` lies within the limit."""
+        if self.choices:
+            return value in self.choices
+        return self.low <= value <= self.high and value > self.above
+
+    def __str__(self) -> str:
+        bounds = {"at least": self.low, "above": self.above, "at most": self.high}
+        parts = [f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound)]
+        return " or ".join(self.choices) or ", ".join(parts)
+
+
+COUNTS = (
+    "batch_size", "length", "num_iterations", "num_samples", "num_train_epochs",
+    "prompts_per_batch", "samples_per_benchmark", "steps", "tokens",
+)  # fmt: skip
+CHOICES = {
+    "domain": ("math", "code"),
+    "engine": ("transformers", "vllm"),
+    "importance_sampling": (
+        "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
+    ),
+    "map_engine": ("datasets", "ray"),
+    "tracking": ("none", "tensorboard", "trackio", "wandb", "mlflow"),
+}  # fmt: skip
+LIMITS = {
+    **dict.fromkeys(COUNTS, Limit(low=1)),
+    **dict.fromkeys(("fraction", "rate", "share", "truncated", "weight_decay"), Limit(0, 1)),
+    **dict.fromkeys(("rope_theta", "seconds", "time_limit"), Limit(above=0)),
+    **{name: Limit(choices=choices) for name, choices in CHOICES.items()},
+    "learning_rate": Limit(above=0, high=1),
+    "num_generations": Limit(low=2),  # a group of one has no advantage
+    "seed": Limit(0, 2**32 - 1),
+    "temperature": Limit(above=0, high=5),
+    "top_p": Limit(above=0, high=1),
+}
+
+
+def limit_of(name: str) -> Limit | None:
+    """Return the limit for a parameter of this name, or None where any value will do."""
+    for candidate in (name, name.removesuffix("s")):
+        rules = [r for r in LIMITS if candidate == r or candidate.endswith(f"_{r}")]
+        if rules:
+            return LIMITS[max(rules, key=len)]
+    return Limit(low=0) if name.startswith("num_") else None
 
 
 @dataclass(frozen=True)
@@ -29,11 +90,10 @@ def read_declarations(source: str) -> dict[str, Declaration]:
     """Read a `parameters` cell: every statement must be `name: type = literal  # what it is`.
 
     None, whatever the type, stands for the profile's value; papermill reads no `type | None`.
-
-    Raises:
-        ParameterError: A statement has no type, or its default is not a literal.
+    Raises ParameterError: a statement has no type, or its default is not a literal.
     """
-    comments = _comments_by_line(source)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     declarations = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -61,9 +121,7 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
     """Return `value` as the declared type, checked against the limits of that name.
 
     Numbers written as text become floats where a float is declared (YAML reads `1e-6` as text).
-
-    Raises:
-        ParameterError: The type does not fit or the value is out of range.
+    Raises ParameterError: the type does not fit or the value is out of range.
     """
     try:
         declared = eval(type_text, {"__builtins__": {}}, _TYPES)
@@ -83,11 +141,6 @@ def coerce(name: str, value: Any, type_text: str) -> Any:
 
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
-
-
-def _comments_by_line(source: str) -> dict[int, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
 def _coerce(value: Any, declared: Any) -> Any:

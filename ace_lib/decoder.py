@@ -23,11 +23,8 @@ class UnsupportedModel(AceError):
 class Decoder:
     """Step-by-step inference with the present weights of a model; make a new one after an update.
 
-    Args:
-        model: a transformers Qwen2 or Llama causal language model, on any device.
-
-    Raises:
-        UnsupportedModel: another architecture, scaled RoPE or a sliding window.
+    The model is a transformers Qwen2 or Llama causal language model, on any device. Raises
+    UnsupportedModel: another architecture, scaled RoPE or a sliding window.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -46,8 +43,7 @@ class Decoder:
     def start(self, prompts: list[list[int]], num_samples: int, max_new_tokens: int) -> Tensor:
         """Read each prompt once and copy its cache `num_samples` times.
 
-        Returns:
-            Logits of the next token, shape (prompts × num_samples, vocabulary), prompt-major.
+        Returns logits of the next token, shape (prompts × num_samples, vocabulary), prompt-major.
         """
         width = max(map(len, prompts))
         total = width + max_new_tokens

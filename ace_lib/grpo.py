@@ -29,20 +29,15 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 class Rollout:
     """One generation batch and its verdicts, prompt-major rows of all processes.
 
-    Attributes:
-        problems: index of each row's problem.
-        rewards: None where there is no verdict.
-        lengths: tokens, the end of turn included.
-        truncated: the length limit came before an end of turn.
-        entropy: summed over all tokens, nats; exact with our sampler. vLLM gives only the
-            log-probability of each token, whose negative has the entropy as its mean.
+    `entropy` is exact with our sampler; vLLM gives only the log-probability of each token, whose
+    negative has the entropy as its mean.
     """
 
-    problems: list[int]
-    rewards: list[float | None]
-    lengths: list[int]
-    truncated: list[bool]
-    entropy: float
+    problems: list[int]  # index of each row's problem
+    rewards: list[float | None]  # None where there is no verdict
+    lengths: list[int]  # tokens, the end of turn included
+    truncated: list[bool]  # the length limit came before an end of turn
+    entropy: float  # summed over all tokens, nats
 
 
 class OnPolicyTrainer(GRPOTrainer):

@@ -40,11 +40,7 @@ def reach_without_spread(num_problems: int) -> float:
 
 
 def _least_reach(values: np.ndarray) -> float:
-    """The exact bound where so few problems differ that their spread says nothing, else 0.
-
-    Args:
-        values: shape (seeds, problems).
-    """
+    """The exact bound where too few of `values` (seeds, problems) differ for a spread, else 0."""
     found, counts = np.unique(values, return_counts=True)
     num_differing = (values != found[counts.argmax()]).any(axis=0).sum()
     return reach_without_spread(values.shape[1]) if num_differing < MIN_DIFFERING else 0.0

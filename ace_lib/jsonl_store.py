@@ -5,7 +5,7 @@ Every append is a gzip member of its own, so that only the last one can be torn.
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -28,11 +28,11 @@ def read_rows(path: Path) -> list[dict]:
     return rows
 
 
-def reopen(path: Path, is_kept: Callable[[dict], bool] = lambda row: True) -> list[dict]:
-    """Return the rows of a store to go on with, [] when there is none; others are cut off."""
+def reopen(path: Path) -> list[dict]:
+    """Return the rows of a store to go on with, [] when there is none; a torn end is cut off."""
     if not path.exists():
         return []
-    rows = [row for row in read_rows(path) if is_kept(row)]
+    rows = read_rows(path)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     append_rows(partial, rows)

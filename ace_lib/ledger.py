@@ -57,19 +57,12 @@ def _claim_row(row: dict) -> list[str]:
 
 def table_markdown(rows: Sequence[dict]) -> str:
     """Ledger as a Markdown table: claim, ours, verdict, command."""
-    head = ["claim", "ours (95 % interval)", "verdict", "command"]
-    return markdown_table(
-        head,
-        [
-            [
-                f"**{row['id']}** {row['claim']}",
-                "; ".join([*map(show_effect, row["effects"]), *filter(None, [row["note"]])]),
-                show_verdict(row["verdict"]),
-                f"`{row['command']}`",
-            ]
-            for row in rows
-        ],
-    )
+    body = []
+    for row in rows:
+        ours = "; ".join([*map(show_effect, row["effects"]), *filter(None, [row["note"]])])
+        verdict, command = show_verdict(row["verdict"]), f"`{row['command']}`"
+        body.append((f"**{row['id']}** {row['claim']}", ours, verdict, command))
+    return markdown_table(("claim", "ours (95 % interval)", "verdict", "command"), body)
 
 
 def findings(profile: str, rows: Sequence[dict]) -> str:

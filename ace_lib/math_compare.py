@@ -8,11 +8,18 @@ import operator
 
 from ace_lib.math_operands import Node
 from ace_lib.math_regions import intervals, merge
-from ace_lib.math_same import evaluate_both, letters_of, same_number, same_value
 from ace_lib.math_shapes import name_of, shape
-from ace_lib.math_spelling import Unparsed
+from ace_lib.math_tokens import Unparsed
 from ace_lib.math_units import scale_between
-from ace_lib.math_value import Evaluator, TooLarge, to_mp
+from ace_lib.math_value import (
+    Evaluator,
+    TooLarge,
+    evaluate_both,
+    letters_of,
+    same_number,
+    same_value,
+    to_mp,
+)
 
 MAX_PAIRS = 20_000  # of members of two sets that are compared with each other
 
@@ -20,8 +27,7 @@ MAX_PAIRS = 20_000  # of members of two sets that are compared with each other
 def compare(gold: Node, answer: Node) -> bool:
     """Whether `answer` is right for `gold`.
 
-    Raises:
-        Unparsed: the two cannot be compared by these rules.
+    Raises Unparsed: the two cannot be compared by these rules.
     """
     try:
         return _same(shape(gold, is_gold=True), shape(answer))

@@ -46,10 +46,7 @@ class MathJudge:
 
     def ask(self, gold: str, answer: str) -> str:
         """Whether math-verify takes `answer` for `gold`: "equal", "different", "unparsed" (the
-        gold), or "timeout" when it needs too long for this answer.
-
-        Raises:
-            MathJudgeError: the judge failed for another reason.
+        gold), or "timeout". Raises MathJudgeError when the judge fails for another reason.
         """
         self.start()
         try:

@@ -50,11 +50,6 @@ class Operands:
             raise Unparsed(f"{values[0]} expected before {value!r}")
         return value
 
-    def expect_end(self) -> None:
-        """Raise Unparsed unless all is read."""
-        if self.token.kind != "end":
-            raise Unparsed(f"unexpected {self.token.value!r}", latex=self.token.kind == "cmd")
-
     def until(self, *closers: str) -> Node:
         """What stands before a closing bracket, and the bracket."""
         bars, self.bars = self.bars, 0

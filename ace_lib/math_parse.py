@@ -14,17 +14,15 @@ _RELATIONS = {"=", "<", ">", "<=", ">=", "!=", r"\in", r"\approx", r"\equiv", r"
 
 
 def parse(text: str) -> Node:
-    """The tree of an answer.
-
-    Raises:
-        Unparsed: not an answer this grammar knows.
-    """
+    """The tree of an answer. Raises Unparsed: not an answer this grammar knows."""
     parser = _Parser(tokenize(text))
     try:
         tree = parser.listing(())
     except RecursionError as error:
         raise Unparsed("nested too deeply") from error
-    parser.expect_end()
+    if parser.token.kind != "end":
+        value = parser.token.value
+        raise Unparsed(f"unexpected {value!r}", latex=parser.token.kind == "cmd")
     return tree
 
 
@@ -104,7 +102,7 @@ class _Parser(Operands):
         if self.token.kind != "text":
             return node
         words = []
-        while self.token.kind == "text" or (self.peek("/", "*") and self.next_is_text()):
+        while self.token.kind == "text" or (self.peek("/", "*") and self.ahead().kind == "text"):
             words.append(self.token.value)
             self.at += 1
             if self.take("^"):
@@ -114,15 +112,12 @@ class _Parser(Operands):
                 words.append("^" + digits_of(exponent))
         return ("unit", node, words)
 
-    def next_is_text(self) -> bool:
-        return self.ahead().kind == "text"
-
     def product(self) -> Node:
         left = self.power()
         while True:
             if self.take("*"):
                 left = ("mul", left, self.factor())
-            elif self.peek("/") and not self.next_is_text():
+            elif self.peek("/") and self.ahead().kind != "text":
                 self.at += 1
                 left = ("div", left, self.factor())
             elif self.starts_factor():
@@ -131,9 +126,7 @@ class _Parser(Operands):
                 return left
 
     def factor(self) -> Node:
-        if self.take("-"):
-            return ("neg", self.factor())
-        return self.power()
+        return ("neg", self.factor()) if self.take("-") else self.power()
 
     def juxtaposed(self, left: Node) -> Node:
         """Implicit product, or a mixed number such as 2\\frac{1}{2} or 2 1/2."""
@@ -196,9 +189,7 @@ class _Parser(Operands):
     def exponent(self) -> Node:
         if self.take("{"):
             return self.until("}")
-        if self.take("-"):
-            return ("neg", self.exponent())
-        return self.primary()
+        return ("neg", self.exponent()) if self.take("-") else self.primary()
 
 
 def _is_proper_fraction(node: Node) -> bool:

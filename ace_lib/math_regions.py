@@ -4,9 +4,8 @@ A region is ("region", [(low, low is in, high, high is in), …]).
 """
 
 from ace_lib.math_operands import Node
-from ace_lib.math_same import letters_of
 from ace_lib.math_tokens import Unparsed
-from ace_lib.math_value import Evaluator, mp, to_mp
+from ace_lib.math_value import Evaluator, letters_of, mp, to_mp
 
 ORDER = ("<", "<=", ">", ">=", "!=")
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
@@ -49,8 +48,7 @@ def constant(node: Node) -> object:
 def set_operation(kind: str, left: Node, right: Node) -> Node:
     """The union, intersection or difference of two sets of numbers.
 
-    Raises:
-        Unparsed: no sets of numbers.
+    Raises Unparsed: no sets of numbers.
     """
     first, second = intervals(left), intervals(right)
     if kind == "union":

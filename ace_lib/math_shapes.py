@@ -11,10 +11,9 @@ from functools import reduce
 
 from ace_lib.math_operands import Node
 from ace_lib.math_regions import ORDER, constant, inequality, intersect, merge, set_operation
-from ace_lib.math_same import letters_of
-from ace_lib.math_spelling import Unparsed
+from ace_lib.math_tokens import Unparsed
 from ace_lib.math_units import is_unit, unit_name
-from ace_lib.math_value import mp
+from ace_lib.math_value import letters_of, mp
 
 _EMPTY_WORDS = {"no solution", "no solutions", "no real solution", "no real solutions", "none",
                 "empty set", "no real roots"}  # fmt: skip
@@ -28,8 +27,8 @@ _OPENING = re.compile(r"^(?:there (?:is|are)|the|an?) (?=[a-z]{2})")
 def shape(node: Node, is_gold: bool = False) -> Node:
     """The shape of a parsed answer.
 
-    Raises:
-        Unparsed: these rules do not know such an answer, or an answer (not a gold) is approximate.
+    Raises Unparsed: these rules do not know such an answer, or an answer (not a gold) is
+    approximate.
     """
     kind = node[0]
     if kind == "rel":

@@ -1,5 +1,7 @@
 r"""The value of an expression: an exact fraction where it is one, else 150 digits.
 
+Two expressions are the same as numbers, or as functions at fixed points.
+
 Every operation is bounded: numbers that would grow too large raise `TooLarge` before they are
 computed, so a tower of powers costs nothing.
 """
@@ -11,7 +13,7 @@ from fractions import Fraction
 from functools import cache
 
 from ace_lib.math_operands import Node
-from ace_lib.math_spelling import Unparsed
+from ace_lib.math_tokens import Unparsed
 
 MAX_BITS = 100_000  # of an exact whole number; fractions get a tenth
 DIGITS = 150
@@ -19,6 +21,16 @@ Number = object  # Fraction, or mpmath's mpf or mpc
 _ELEMENTARY = {name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth exp".split()}
 _ELEMENTARY |= {f"arc{name}": f"a{name}" for name in "sin cos tan cot sec csc".split()}
 _ELEMENTARY["cis"] = "expj"
+
+_RELATIVE, _ABSOLUTE = "1e-100", "1e-100"
+# Where expressions with letters are compared: small, then large (floors differ there), then mixed
+# signs (there a root may be not real: such a point says nothing).
+_POINTS = (
+    [Fraction(n, d) for n, d in ((17, 7), (29, 11), (13, 9), (41, 15), (23, 6), (31, 14))],
+    [Fraction(n, d) for n, d in ((547, 11), (419, 8), (373, 10), (911, 17), (643, 18), (751, 12))],
+    [Fraction(n, d) for n, d in ((-9, 7), (21, 16), (-33, 14), (-3, 11), (27, 5), (-8, 19))],
+)
+_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(6)] for k in range(1, 41))
 
 
 class TooLarge(ArithmeticError):
@@ -44,8 +56,7 @@ class Evaluator:
     def value(self, node: Node) -> Number:
         """The number a node stands for.
 
-        Raises:
-            TooLarge, ZeroDivisionError, Unparsed: it has none that can be computed.
+        Raises TooLarge, ZeroDivisionError, Unparsed: it has none that can be computed.
         """
         kind, *parts = node
         if kind in ("num", "repeat"):
@@ -218,3 +229,63 @@ _OPERATIONS = {
     "neg": operator.neg, "group": operator.pos, "percent": lambda value: value / 100,
     "deg": lambda value: to_mp(value) * mp().pi / 180, "pow": power, "root": root, "log": logarithm,
 }  # fmt: skip
+
+
+def letters_of(node: object) -> set[str]:
+    """The free letters of a tree."""
+    if isinstance(node, tuple) and len(node) == 2 and node[0] == "sym":
+        return set() if node[1] in ("\\pi", "e", "i", "\\infty") else {node[1]}
+    if isinstance(node, tuple | list):
+        return set().union(*map(letters_of, node)) if node else set()
+    return set()
+
+
+def same_number(a: Number, b: Number) -> bool:
+    """Equality: exact for fractions, to 100 digits otherwise."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return a == b
+    a, b = to_mp(a), to_mp(b)
+    if not mp().isfinite(a) or not mp().isfinite(b):
+        return a == b
+    scale = max(abs(a), abs(b))
+    return abs(a - b) <= max(mp().mpf(_ABSOLUTE), mp().mpf(_RELATIVE) * scale)
+
+
+def same_value(gold: Node, answer: Node) -> bool:
+    """Whether two expressions are equal, with one meaning of \\log or the other."""
+    bases = ("10", "e") if "'fn', 'log'," in str((gold, answer)) else ("10",)
+    return any(_agree(evaluate_both(gold, answer, base)) for base in bases)
+
+
+def _agree(pairs: list[tuple | None]) -> bool:
+    known = [pair for pair in pairs if pair is not None]
+    return known != [] and all(same_number(*pair) for pair in known)
+
+
+def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple | None]:
+    """Both values at every point; None for a point where either is not real or not defined."""
+    letters = sorted(letters_of(gold) | letters_of(answer))
+    if not letters:
+        return [tuple(Evaluator({}, log_base).value(node) for node in (gold, answer))]
+    if len(letters) > len(_POINTS[0]):
+        raise Unparsed("more letters than an answer has")
+    pairs: list[tuple | None] = []
+    steps = str((gold, answer))
+    whole = _WHOLE_POINTS if "'floor'" in steps or "'ceil'" in steps else ()
+    for index, point in enumerate((*_POINTS, *whole)):
+        fixed = dict(zip(letters, point, strict=False))
+        try:
+            pair = tuple(Evaluator(fixed, log_base).value(node) for node in (gold, answer))
+        except (ZeroDivisionError, TooLarge):
+            pair = None
+        if pair and index == 2 and not all(is_real(value) for value in pair):
+            pair = None
+        pairs.append(pair)
+    if pairs[:2] == [None, None]:
+        raise TooLarge
+    return pairs
+
+
+def is_real(value: Number) -> bool:
+    """True for fractions and real mpmath numbers."""
+    return isinstance(value, Fraction) or mp().im(value) == 0

@@ -45,8 +45,7 @@ class Estimate:
 def problem_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Per problem: `mean` reward, number `judged`, number `passed`; index `problem_id`.
 
-    Raises:
-        ValueError: no row has a verdict.
+    Raises ValueError: no row has a verdict.
     """
     judged = table.dropna(subset=["reward"])
     if judged.empty:
@@ -159,8 +158,7 @@ def pass_at_k_of_counts(judged: np.ndarray, passed: np.ndarray, k: int) -> np.nd
 def pass_at_k_by_problem(table: pd.DataFrame, k: int) -> pd.Series:
     """Unbiased pass@k (0–1) of every problem with k judged samples or more.
 
-    Raises:
-        ValueError: no problem has.
+    Raises ValueError: no problem has.
     """
     scores = problem_scores(table)
     scores = scores[scores["judged"] >= k]
@@ -184,10 +182,8 @@ def pass_at_k_difference(before: pd.DataFrame, after: pd.DataFrame, k: int) -> E
 def contrast_by_problem(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.Series:
     """Weighted sum of the mean rewards over tables of the **same problems**, by problem.
 
-    Pairing by problem removes the difficulty of the problems from the interval.
-
-    Raises:
-        ValueError: the tables do not hold the same problems.
+    Pairing by problem removes the difficulty of the problems from the interval. Raises ValueError:
+    the tables do not hold the same problems.
     """
     scores = [problem_scores(table)["mean"] for table in tables]
     for other in scores[1:]:

@@ -3,12 +3,12 @@
 Notebook 08 writes one beside the weights of each stage; `push` sends that folder to the hub.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from ace_lib import provenance
 from ace_lib.markup import markdown_table
 from ace_lib.profiles import load_profile
+from ace_lib.report import show_score
 from ace_lib.runs import read_json
 from ace_lib.training import read_metrics
 
@@ -83,7 +83,11 @@ def render(folder: Path) -> str:
              "data, SHA-256 begins"),
             [row for parent in parents if (row := _training_row(parent))],
         ),
-        scores=_scores_table(read_json(folder / "scores.json")),
+        scores=markdown_table(
+            ("benchmark", "avg@k", "k", "problems"),
+            [(name, show_score(score), score["k"], score["n"])
+             for name, score in read_json(folder / "scores.json").items()],
+        ),
         temperature=settings["evaluation_temperature"],
         top_p=settings["top_p"],
         max_new_tokens=settings["max_new_tokens"],
@@ -118,9 +122,3 @@ def _training_row(folder: Path) -> tuple[object, ...] | None:
         return None
     hashed = f"`{provenance.hash_file(data)[:16]}`"
     return folder.name, done, longest, f"{settings['learning_rate']:g}", temperature, hashed
-
-
-def _scores_table(scores: Mapping[str, Mapping]) -> str:
-    body = [(name, f"{s['avg']:.1f} [{s['low']:.1f}, {s['high']:.1f}]", s["k"], s["n"])
-            for name, s in scores.items()]  # fmt: skip
-    return markdown_table(("benchmark", "avg@k", "k", "problems"), body)

@@ -13,11 +13,7 @@ from ace_lib.models import ModelMissing
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder-only transformer of the Qwen2 and Llama family.
-
-    Attributes:
-        context: positions that it was trained for, tokens.
-    """
+    """A decoder-only transformer of the Qwen2 and Llama family."""
 
     num_layers: int
     hidden_size: int
@@ -25,7 +21,7 @@ class ModelShape:
     num_heads: int
     num_kv_heads: int
     vocabulary: int
-    context: int
+    context: int  # positions that it was trained for, tokens
     tied: bool = False
 
     @property
@@ -47,12 +43,11 @@ class ModelShape:
         return 2 * self.num_layers * self.hidden_size * length**2
 
 
-_QWEN_7B = ModelShape(28, 3584, 18944, 28, 4, 152064, 4096)
 KNOWN = {
     "mid": ModelShape(12, 512, 1408, 8, 4, 640, 1024, tied=True),
     "smollm2-135m": ModelShape(30, 576, 1536, 9, 3, 49152, 8192, tied=True),
     "Qwen/Qwen2.5-Math-1.5B": ModelShape(28, 1536, 8960, 12, 2, 151936, 4096, tied=True),
-    "Qwen/Qwen2.5-Math-7B": _QWEN_7B,
+    "Qwen/Qwen2.5-Math-7B": ModelShape(28, 3584, 18944, 28, 4, 152064, 4096),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ModelShape(28, 3584, 18944, 28, 4, 152064, 131072),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": ModelShape(48, 5120, 13824, 40, 8, 152064, 131072),
 }
@@ -61,8 +56,7 @@ KNOWN = {
 def shape_of(name: str) -> ModelShape:
     """Shape of what a profile's `model:` says; nothing is downloaded.
 
-    Raises:
-        ModelMissing: neither tabled nor a folder with `config.json`.
+    Raises ModelMissing: neither tabled nor a folder with `config.json`.
     """
     known = KNOWN.get(str(name).removeprefix("hub:").partition("@")[0])
     if known:

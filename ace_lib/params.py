@@ -81,9 +81,8 @@ class Settings:
 def resolve(notebook: str) -> Settings:
     """Collect, check and show the parameters of the running notebook, named as "05_train_sft".
 
-    Raises:
-        ParameterError: A name is not declared, or a value is missing, wrong or out of range.
-        ProfileError: The profile is unknown or not well formed.
+    Raises ParameterError: a name is not declared, or a value is missing, wrong or out of range;
+    ProfileError: the profile is unknown or not well formed.
     """
     from IPython import get_ipython
     from IPython.display import display
@@ -103,10 +102,7 @@ def resolve(notebook: str) -> Settings:
 def resolve_source(notebook: str, source: str, overrides: Mapping[str, Any]) -> Settings:
     """Return what `resolve` will return once papermill runs the notebook with `overrides`.
 
-    Args:
-        notebook: Name of the notebook.
-        source: Text of its `parameters` cell.
-        overrides: The parameters that papermill will inject.
+    `source` is the text of the notebook's `parameters` cell.
     """
     return _fill(notebook, source, overrides, overrides)
 

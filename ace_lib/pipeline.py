@@ -38,13 +38,8 @@ class PipelineError(AceError):
 def run_profile(profile: str, only: str = "", redo: str = "") -> list[str]:
     """Run what is not complete, in order, and return the names of the steps that were executed.
 
-    Args:
-        profile: Name of the profile.
-        only: Run this step or notebook alone; its inputs must be complete.
-        redo: Move the run of this step or notebook aside first, so that it is made anew.
-
-    Raises:
-        AceError: The cause and the fix, in one line.
+    `only` runs this step or notebook alone, whose inputs must be complete; `redo` first moves the
+    run of this one aside, so that it is made anew. Raises AceError.
     """
     steps = read_steps(profile)
     chosen = select(steps, only) if only else steps
@@ -80,9 +75,8 @@ def is_complete(step: Step) -> bool:
 def check_room(profile: str) -> None:
     """Make the profile's folder of runs, and check permission and disk space before any work.
 
-    Raises:
-        RunFolderError: It cannot be written.
-        PipelineError: The disk has less room than the profile needs.
+    Raises RunFolderError: it cannot be written; PipelineError: the disk has less room than the
+    profile needs.
     """
     folder = runs.profile_folder(profile)
     try:

@@ -31,23 +31,14 @@ class DoesNotFit(AceError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """One GPU (or the CPU of a laptop), from its data sheet.
+    """One GPU (or the CPU of a laptop), from its data sheet."""
 
-    Attributes:
-        flops: dense products a second, bf16 (float32 on a CPU).
-        bandwidth: memory reads, bytes per second.
-        memory: bytes.
-        step_seconds: cost of one decoding step beside its arithmetic.
-        utilisation: share of `flops` that training reaches.
-        start_seconds: from the start of a job to its first useful step.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-    step_seconds: Range
-    utilisation: Range
-    start_seconds: Range
+    flops: float  # dense products a second, bf16 (float32 on a CPU)
+    bandwidth: float  # memory reads, bytes per second
+    memory: float  # bytes
+    step_seconds: Range  # cost of one decoding step beside its arithmetic
+    utilisation: Range  # share of `flops` that training reaches
+    start_seconds: Range  # from the start of a job to its first useful step
 
 
 # CPU seconds to judge an answer, by domain. P1, section 3: 1,024 answers take 64 workers 3.9 s
@@ -122,6 +113,11 @@ class Plan:
         """GPUs, or 1 for a CPU machine."""
         return max(1, self.compute.num_gpus)
 
+    def by_step(self) -> dict[str, list[Cost]]:
+        """The costs of every notebook run, in order."""
+        steps = dict.fromkeys(cost.step for cost in self.costs)
+        return {step: [cost for cost in self.costs if cost.step == step] for step in steps}
+
     def hours(self, costs: Sequence[Cost] | None = None) -> Range:
         """GPU hours (machine hours on a CPU) of some costs, by default of all."""
         chosen = self.costs if costs is None else costs
@@ -152,13 +148,13 @@ class Plan:
 def make_plan(profile_name: str) -> Plan:
     """Plan a profile from its parameters.
 
-    Raises:
-        AceError: the profile is not well formed, or its model's size is unknown.
+    Raises AceError: the profile is not well formed, or its model's size is unknown.
     """
     profile = load_profile(profile_name)
     compute, shape = profile.compute, shape_of(profile.shared["model"])
     works = of_profile(read_steps(profile_name))
-    memory = _memory(compute, shape, [work for part in works.values() for work in part])
+    everything = [work for part in works.values() for work in part]
+    memory = _memory(compute, shape, everything)
     is_generated = profile.shared["benchmarks_code"][0] in tinyworld.BENCHMARKS
     judging = _GENERATED_JUDGING if is_generated else _CONTEST_JUDGING
     estimate = _Estimate(compute, shape, memory, judging)
@@ -166,12 +162,10 @@ def make_plan(profile_name: str) -> Plan:
     for step, part in works.items():
         costs.append(Cost(step, "the notebook itself", NOTEBOOK_SECONDS, (0.0, 0.0), (0.0, 0.0)))
         costs += [estimate.cost(step, work) for work in part]
-    disk = _disk(shape, [work for part in works.values() for work in part])
-    return Plan(profile_name, compute, shape, costs, memory, disk)
+    return Plan(profile_name, compute, shape, costs, memory, _disk(shape, everything))
 
 
 def _memory(compute: Compute, shape: ModelShape, works: Sequence[Work]) -> Memory:
-    hardware = HARDWARE[compute.gpu]
     trained = [work.max_length for work in works if not isinstance(work, Answers)]
     length = max(trained, default=0)
     shards = 1 if compute.sharding == "none" else max(1, compute.num_gpus)
@@ -185,7 +179,7 @@ def _memory(compute: Compute, shape: ModelShape, works: Sequence[Work]) -> Memor
         activations=shape.num_layers * hidden + layer + logits,
         engine_weights=2 * shape.num_parameters / compute.tensor_parallel,
         cache_needed=longest * shape.kv_bytes_per_token() / compute.tensor_parallel,
-        available=USABLE_MEMORY * hardware.memory,
+        available=USABLE_MEMORY * HARDWARE[compute.gpu].memory,
     )
 
 
@@ -216,12 +210,10 @@ class _Estimate:
         mean = MEAN_LENGTH[end] * work.max_length
         start = self.hardware.start_seconds[end]
         if isinstance(work, Training):
-            tokens = work.num_rows * mean
-            return start + self._train(work.num_rows, mean, end), 0.0, tokens
-        if isinstance(work, Answers):
-            sampling = self._sample(work.num_answers, work.max_length, mean, end)
-            return start + sampling, sampling, work.num_answers * mean
+            return start + self._train(work.num_rows, mean, end), 0.0, work.num_rows * mean
         sampling = self._sample(work.num_answers, work.max_length, mean, end)
+        if isinstance(work, Answers):
+            return start + sampling, sampling, work.num_answers * mean
         workers = JUDGING_WORKERS_PER_GPU * self.num_units if self.compute.num_gpus else 2
         judging = work.num_answers * self.judging[work.domain][end] / workers
         one = sampling + self._train(work.num_answers, mean, end) + judging
@@ -266,41 +258,31 @@ class _Estimate:
 
 def report(plan: Plan) -> str:
     """The plan as text: a row per notebook run, totals, memory, disk and the assumptions."""
-    unit = "GPU hours" if plan.compute.num_gpus else "minutes"
-    scale = 1 if plan.compute.num_gpus else 60
+    on_gpu, memory = plan.compute.num_gpus > 0, plan.memory
+    unit, scale = ("GPU hours", 1) if on_gpu else ("minutes", 60)
     lines = [f"{'run':<28} {'million tokens':>19} {unit:>17} {'sampling':>8}"]
-    for step in dict.fromkeys(cost.step for cost in plan.costs):
-        lines.append(_row(plan, step, [c for c in plan.costs if c.step == step], scale))
+    lines += [_row(plan, step, costs, scale) for step, costs in plan.by_step().items()]
     lines.append(_row(plan, "all", plan.costs, scale))
-    days = tuple(hours / plan.num_units / 24 for hours in plan.hours())
+    days = [hours / plan.num_units / 24 for hours in plan.hours()]
+    least, most = HARDWARE[plan.compute.gpu].utilisation
     lines += [
         "",
         f"{plan.profile}: {plan.compute.describe()}, {plan.shape.num_parameters / 1e9:.3g} billion "
         f"parameters; {days[0]:.2g} to {days[1]:.2g} days on end",
-        *_memory_line(plan),
+    ]
+    if on_gpu:
+        lines.append(
+            f"memory per GPU: training {memory.training / GIB:.1f} GiB, sampling at least "
+            f"{memory.sampling / GIB:.1f} GiB, usable {memory.available / GIB:.0f} GiB"
+        )
+    lines += [
         f"disk: {plan.disk / GIB:.1f} GiB of models and checkpoints",
         f"assumed: answers of {MEAN_LENGTH[0]:.0%} to {MEAN_LENGTH[1]:.0%} of the longest allowed; "
-        f"training at {_share(plan, 0):.0%} to {_share(plan, 1):.0%} of the data sheet's FLOPs; "
+        f"training at {least:.0%} to {most:.0%} of the data sheet's FLOPs; "
         f"sampling at {BANDWIDTH_SHARE[1]:.0%} to {BANDWIDTH_SHARE[0]:.0%} of its bandwidth; the "
         "longest answer of every RL step reaches the limit; the teacher's attempts are at hand",
     ]
     return "\n".join(lines)
-
-
-def _memory_line(plan: Plan) -> list[str]:
-    memory = plan.memory
-    return (
-        [
-            f"memory per GPU: training {memory.training / GIB:.1f} GiB, sampling at least "
-            f"{memory.sampling / GIB:.1f} GiB, usable {memory.available / GIB:.0f} GiB"
-        ]
-        if plan.compute.num_gpus
-        else []
-    )
-
-
-def _share(plan: Plan, end: int) -> float:
-    return HARDWARE[plan.compute.gpu].utilisation[end]
 
 
 def _row(plan: Plan, name: str, costs: Sequence[Cost], scale: float) -> str:
@@ -321,14 +303,13 @@ def draw(plan: Plan) -> tuple["Figure", str]:
     from ace_lib import plots
 
     scale, unit = (1, "GPU hours") if plan.compute.num_gpus else (60, "minutes on 2 cores")
-    steps = list(dict.fromkeys(cost.step for cost in plan.costs))
-    ranges = [plan.hours([c for c in plan.costs if c.step == step]) for step in steps]
-    fig, axes = plots.figure(width=8, height=0.28 * len(steps) + 1.2)
-    left, width = ([scale * low for low, _ in ranges], [scale * (r[1] - r[0]) for r in ranges])
-    axes.barh(steps, width, left=left, color=plots.SKY)
+    ranges = {step: plan.hours(costs) for step, costs in plan.by_step().items()}
+    fig, axes = plots.figure(width=8, height=0.28 * len(ranges) + 1.2)
+    for step, (low, high) in ranges.items():
+        axes.barh(step, scale * (high - low), left=scale * low, color=plots.SKY)
     axes.set(xlabel=f"{unit}, low to high end", xscale="log", title=f"Cost of {plan.profile}")
     axes.invert_yaxis()
-    dearest = steps[max(range(len(steps)), key=lambda i: ranges[i][1])]
+    dearest = max(ranges, key=lambda step: ranges[step][1])
     total = _span([scale * end for end in plan.hours()])
     alt = f"Range of {unit} for each notebook run; {dearest} takes most, all together {total}."
     return fig, alt

@@ -40,10 +40,10 @@ SCHEMA: dict[str, object] = {
     "level": 0,
     "source": "",
 }
+# Characters; ours: no statement is that long, and one that is slows every later step.
 LARGEST_PROMPT = 100_000
-"""Characters; ours: no statement is that long, and one that is slows every later step."""
+# Half a surrogate pair, which no file can hold, and the mark of bytes that were no text.
 BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd]")
-"""Half a surrogate pair, which no file can hold, and the mark of bytes that were no text."""
 
 
 class ProblemFileError(AceError):
@@ -89,14 +89,8 @@ def find_defect(row: dict, prompts_only: bool = False) -> str:
         return f"domain is {row['domain']!r}, expected 'math' or 'code'"
     if prompts_only or row.get("response"):
         return ""
-    return _find_math_defect(row) if row["domain"] == "math" else _find_code_defect(row)
-
-
-def _find_math_defect(row: dict) -> str:
-    return "" if str(row.get("gold", "")).strip() else "the answer is empty"
-
-
-def _find_code_defect(row: dict) -> str:
+    if row["domain"] == "math":
+        return "" if str(row.get("gold", "")).strip() else "the answer is empty"
     if row.get("tests_defect"):
         return row["tests_defect"]
     if row.get("mode") not in ("stdin", "call"):
@@ -234,17 +228,15 @@ def to_columns(rows: list[dict]) -> dict[str, list]:
 # --- loading -------------------------------------------------------------------------------------
 
 
-def load(
-    source: str | Path, limit: int | None = None, seed: int = 0, prompts_only: bool = False
-) -> ProblemList:
+def load(source: str | Path, limit: int | None = None, prompts_only: bool = False) -> ProblemList:
     """Load problems from a known source, a bundled set, a file or the Hugging Face hub.
 
     `source` is a name of `sources.SOURCES` ("math500", or "math500=copy.parquet" for a copy of it),
     "tiny-…" (see `tinyworld.BENCHMARKS`), a path (JSONL, JSONL.gz, Parquet), or
     "hub:owner/name#config@revision:split" (config, revision and split may be left out).
-    With `limit`, that many rows are drawn with `seed`, in their original order; `prompts_only` also
-    takes rows without an answer or tests. Rows that cannot be used are listed in `.skipped` and
-    announced by one ProblemWarning.
+    With `limit`, that many rows are drawn, always the same, in their original order; `prompts_only`
+    also takes rows without an answer or tests. Rows that cannot be used are listed in `.skipped`
+    and announced by one ProblemWarning.
     Raises ProblemFileError when nothing usable is found, ids repeat or a file cannot be read.
     """
     from ace_lib import sources
@@ -269,6 +261,6 @@ def load(
             stacklevel=2,
         )
     if limit is not None and limit < len(problems):
-        chosen = sorted(random.Random(seed).sample(range(len(problems)), limit))
+        chosen = sorted(random.Random(0).sample(range(len(problems)), limit))
         return ProblemList([problems[i] for i in chosen], problems.skipped, problems.origin)
     return problems

@@ -40,25 +40,18 @@ class ProfileError(AceError):
 class Compute:
     """The machines that a profile runs on, and how its training processes are spread over them.
 
-    Attributes:
-        gpu: kind of GPU; "none" on a CPU.
-        nodes: machines.
-        gpus_per_node: training processes per machine, each with one GPU.
-        launcher: "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per
-            GPU of all nodes of an allocation.
-        sharding: how the training state is split over the processes.
-        vllm_mode: where RL samples: in the training processes, or on a server; "none" is the
-            built-in sampler.
-        tensor_parallel: GPUs that hold one copy of the sampling engine's weights.
+    The launcher "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per GPU
+    of all nodes of an allocation. `vllm_mode` says where RL samples: in the training processes, or
+    on a server; "none" is the built-in sampler.
     """
 
-    gpu: str
-    nodes: int
-    gpus_per_node: int
+    gpu: str  # kind of GPU; "none" on a CPU
+    nodes: int  # machines
+    gpus_per_node: int  # training processes per machine, each with one GPU
     launcher: str
-    sharding: str
+    sharding: str  # how the training state is split over the processes
     vllm_mode: str
-    tensor_parallel: int
+    tensor_parallel: int  # GPUs that hold one copy of the sampling engine's weights
 
     @property
     def num_gpus(self) -> int:
@@ -142,8 +135,7 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Read `notebooks/profiles/<name>.yaml`; for "<name>@<seed>", with that seed.
 
-    Raises:
-        ProfileError: No such profile, not YAML, or a key is missing, unknown or written twice.
+    Raises ProfileError: no such profile, not YAML, or a key is missing, unknown or written twice.
     """
     full_name, (name, at, seed) = name, name.partition("@")
     if at and not seed.isdecimal():
@@ -203,11 +195,7 @@ def stages() -> list[Stage]:
 
 
 def load_stage(name: str) -> Stage:
-    """Return the stage of this name.
-
-    Raises:
-        ProfileError: There is none.
-    """
+    """Return the stage of this name. Raises ProfileError: there is none."""
     by_name = {stage.name: stage for stage in stages()}
     if name not in by_name:
         raise ProfileError(f"unknown stage {name!r}: the stages are {', '.join(by_name) or 'none'}")
@@ -243,8 +231,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def read_yaml(path: Path) -> tuple[dict[str, Any], Comments, Comments]:
     """Read a YAML mapping; the comment behind each key and its place, by key path.
 
-    Raises:
-        ProfileError: Not YAML, not a mapping, or a key written twice (YAML keeps the last).
+    Raises ProfileError: not YAML, not a mapping, or a key written twice (YAML keeps the last).
     """
     return _parse(path, path.read_text(encoding="utf-8"))
 

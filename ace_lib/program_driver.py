@@ -22,10 +22,8 @@ def plain(value: object) -> object:
     """A value reduced to exact base types, as JSON: a dict becomes {"d": [[key, value], …]}.
 
     Subclasses are reduced with the base type's own methods, so no `__eq__`, `__iter__` or
-    `__float__` of the program's decides anything.
-
-    Raises:
-        NotPlain: it holds something else than numbers, text, lists, tuples, dicts and sets.
+    `__float__` of the program's decides anything. Raises NotPlain: it holds something else than
+    numbers, text, lists, tuples, dicts and sets.
     """
     if value is None or value is True or value is False:
         return value
@@ -51,8 +49,7 @@ _READERS = (
 def find_entry(names: dict, entry_point: str) -> object:
     """The function of that name in a program's names, or the method of its class `Solution`.
 
-    Raises:
-        NameError: the program defines neither.
+    Raises NameError: the program defines neither.
     """
     if entry_point in names:
         return names[entry_point]

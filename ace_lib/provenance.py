@@ -20,8 +20,8 @@ def collect() -> dict[str, Any]:
     lock = lock_file()
     versions = {package: installed_version(package) for package in PACKAGES}
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_commit": _output_of("git", "rev-parse", "HEAD"),
+        "git_dirty": bool(_output_of("git", "status", "--porcelain")),
         "lock": lock.name,
         "lock_sha256": hash_file(lock) if lock.is_file() else None,
         "library_sha256": hash_library(),
@@ -38,8 +38,7 @@ def repository() -> Path:
 
 def lock_file() -> Path:
     """Return the lock this environment was made from: the GPU one where vLLM is installed."""
-    name = "gpu.txt" if installed_version("vllm") else "cpu.txt"
-    return lock_folder() / name
+    return lock_folder() / ("gpu.txt" if installed_version("vllm") else "cpu.txt")
 
 
 def lock_folder() -> Path:
@@ -84,29 +83,22 @@ def hardware() -> dict[str, Any]:
 
 def gpus() -> list[str]:
     """Return the names and memory of the NVIDIA GPUs, without importing torch."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return result.stdout.strip().splitlines() if result.returncode == 0 else []
+    query = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    return (_output_of(*query) or "").splitlines()
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
-def _git(*arguments: str) -> str | None:
-    """Return git's answer, None outside a checkout or without git."""
+def _output_of(*command: str) -> str | None:
+    """Return what a command prints in this checkout, None where it is missing or fails."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=repository(), capture_output=True, text=True, timeout=30
+            command, cwd=repository(), capture_output=True, text=True, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

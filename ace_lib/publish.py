@@ -32,14 +32,14 @@ def save_dataset(folder: str | Path, sets: Mapping[str, list[dict]], card: str) 
     return folder
 
 
-def push_dataset(folder: str | Path, repository: str, private: bool = True) -> str:
-    """Upload a folder of `save_dataset` as `owner/name`, and return the commit's URL.
+def push_dataset(folder: str | Path, repository: str) -> str:
+    """Upload a folder of `save_dataset` as `owner/name`, private if new; return the commit's URL.
 
     The token is the one that `hf auth login` stored or `HF_TOKEN`. Raises what the hub's client
     raises: no token, no permission, no network.
     """
     hub = HfApi()
-    hub.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+    hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
     return hub.upload_folder(
         repo_id=repository, folder_path=folder, repo_type="dataset", delete_patterns="data/*"
     ).commit_url

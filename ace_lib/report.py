@@ -42,9 +42,10 @@ def collect_results(profile: str) -> list[Result]:
         ("base model", "03_measure_models", "measure.json", "benchmarks"),
         ("after SFT", "05_train_sft", "sft.json", "evaluation"),
     ]
-    for stage in stages():
-        step = runs.step_name("08_train_rl_stage", stage.name)
-        sources.append((f"after RL stage {stage.name}", step, "stage.json", "after"))
+    sources += [
+        (f"after RL stage {stage.name}", f"08_train_rl_stage-{stage.name}", "stage.json", "after")
+        for stage in stages()
+    ]
     results = []
     for model, step, name, key in sources:
         try:
@@ -133,33 +134,27 @@ def show_protocol(results: Sequence[Result]) -> str:
 def readme_block(profile: str) -> str:
     """Text between the README's markers: results, protocol, hardware, time, verdict counts.
 
-    Raises:
-        ReportError: no model of this profile has been measured yet.
+    Raises ReportError: no model of this profile has been measured yet.
     """
-    from PIL import Image  # comes with matplotlib
-
-    if (folder := _ledger_folder(profile)) and _num_seeds(folder) > 1:
+    folder = _ledger_folder(profile)
+    if folder and len(runs.read_json(folder / "claims.json")["profiles"]) > 1:
         return _study_block(profile, folder)
     results = collect_results(profile)
     if not results:
         raise ReportError(f"no measured model in {runs.profile_folder(profile)}: run it first")
     manifest = runs.read_json(runs.completed(profile, results[-1].run) / "manifest.json")
-    hardware = manifest["hardware"]
     costs = collect_costs(profile)
     minutes = sum(cost["seconds"] for cost in costs) / 60
-    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
     lines = [
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
-        f"{minutes:.1f} minutes in all on {hardware['cores']} cores ({machine}). "
-        f"Commit `{(manifest['git_commit'] or 'unknown')[:9]}`.",
+        f"{minutes:.1f} minutes in all on {_made_on(manifest)}",
     ]
     if results[0].run == "03_measure_models":
         lines.append(_sampling_note(runs.completed(profile, results[0].run)))
-    if folder := _ledger_folder(profile):
-        with Image.open(folder / "road.png") as image:  # saved with its alt text
-            lines.insert(0, f"![{image.text['Description']}](results/{profile}/road.png)")
+    if folder:
+        lines.insert(0, _figure(profile, folder, "road.png"))
         counts = ledger.show_counts(runs.read_json(folder / "claims.json")["counts"])
         lines.append(f"Claims ledger: {counts} (`ace run --profile {profile} --only 11_report`).")
     return "\n\n".join(lines)
@@ -183,30 +178,35 @@ def _sampling_note(folder: Path) -> str:
     )
 
 
-def _num_seeds(folder: Path) -> int:
-    return len(runs.read_json(folder / "claims.json")["profiles"])
+def _made_on(manifest: dict) -> str:
+    """End of a sentence: the machine of a run, and the commit."""
+    hardware, commit = manifest["hardware"], manifest["git_commit"] or "unknown"
+    machine = ", ".join(hardware["gpus"]) or hardware["processor"]
+    return f"{hardware['cores']} cores ({machine}). Commit `{commit[:9]}`."
+
+
+def _figure(profile: str, folder: Path, name: str) -> str:
+    """Markdown of a run's figure, as `publish` keeps it, with the alt text saved in it."""
+    from PIL import Image  # comes with matplotlib
+
+    with Image.open(folder / name) as image:
+        return f"![{image.text['Description']}](results/{profile}/{name})"
 
 
 def _study_block(profile: str, folder: Path) -> str:
     """Text between the README's markers for a study: the ledger over all its seeds."""
-    from PIL import Image
-
     found = runs.read_json(folder / "claims.json")
     measured = collect_results(profile)[-1].run  # the report itself may be of a later commit
     manifest = runs.read_json(runs.completed(profile, measured) / "manifest.json")
     costs = [cost["seconds"] for name in found["profiles"] for cost in collect_costs(name)]
-    hardware = manifest["hardware"]
-    with Image.open(folder / "effects.png") as image:
-        figure = f"![{image.text['Description']}](results/{profile}/effects.png)"
     return "\n\n".join(
         [
-            figure,
+            _figure(profile, folder, "effects.png"),
             ledger.table_markdown(found["claims"]),
             f"Profile `{profile}`, {len(found['profiles'])} training seeds "
             f"({', '.join(found['profiles'])}): {ledger.show_counts(found['counts'])}. 95 % "
             f"intervals over seeds and problems. {sum(costs) / 60:.0f} minutes of runs on "
-            f"{hardware['cores']} cores ({hardware['processor']}). Commit "
-            f"`{(manifest['git_commit'] or 'unknown')[:9]}`. What was seen of every arm: "
+            f"{_made_on(manifest)} What was seen of every arm: "
             f"[results/{profile}/findings.md](results/{profile}/findings.md).",
         ]
     )
@@ -221,8 +221,7 @@ def _ledger_folder(profile: str) -> Path | None:
 def update_readme(readme: Path, profile: str) -> bool:
     """Replace what stands between the profile's markers of a README; say whether it changed.
 
-    Raises:
-        ReportError: a marker is missing, or nothing was measured.
+    Raises ReportError: a marker is missing, or nothing was measured.
     """
     begin, end = BEGIN.format(profile=profile), END.format(profile=profile)
     text = readme.read_text(encoding="utf-8")
@@ -239,12 +238,9 @@ def update_readme(readme: Path, profile: str) -> bool:
 def publish(profile: str, repository: Path) -> list[Path]:
     """Copy what a profile's runs showed into `results/<profile>/` and render the README from it.
 
-    Returns:
-        The files written: the scores with commit, versions and hardware; where notebook 11 is
-        complete, the ledger, its findings in words and three figures as well.
-
-    Raises:
-        ReportError: no model was measured, or the README has no place for this profile.
+    Returns the files written: the scores with commit, versions and hardware; where notebook 11 is
+    complete, the ledger, its findings in words and three figures as well. Raises ReportError when
+    no model was measured, or the README has no place for this profile.
     """
     update_readme(repository / "README.md", profile)
     results = collect_results(profile)

@@ -55,9 +55,8 @@ class Run:
     def input(self, name: str) -> Path:
         """Return the folder of a complete run that this one declared in `inputs`.
 
-        Raises:
-            RunMissing: That run is not complete.
-            AceError: It is not among the declared inputs, so a change in it would go unnoticed.
+        Raises RunMissing: that run is not complete; AceError: it is not among the declared inputs,
+        so a change in it would go unnoticed.
         """
         if name not in self.inputs:
             raise AceError(f"{name!r} is not declared: add it to inputs=[…] of runs.start")
@@ -187,11 +186,7 @@ def state(profile: str, step: str) -> dict[str, Any] | None:
 
 
 def completed(profile: str, step: str) -> Path:
-    """Return the folder of a complete run.
-
-    Raises:
-        RunMissing: It is not complete.
-    """
+    """Return the folder of a complete run. Raises RunMissing: it is not complete."""
     found = state(profile, step)
     if not found or not found["done"]:
         raise RunMissing(
@@ -204,8 +199,7 @@ def completed(profile: str, step: str) -> Path:
 def check_fresh(profile: str, step: str) -> None:
     """Check that a complete run was made from the inputs that are there now.
 
-    Raises:
-        RunMissing: It is not complete, or one of its inputs was made anew since.
+    Raises RunMissing: it is not complete, or one of its inputs was made anew since.
     """
     made_from = read_json(completed(profile, step) / "manifest.json")["inputs"]
     for name, run_id in made_from.items():
@@ -234,10 +228,8 @@ def hash_inputs(notebook: str, settings: Settings, inputs: list[str]) -> str:
     """Return a hash of all that decides a run's result, the library's source excepted.
 
     Code cells of the notebook, effective parameters, the `DONE` of every input (each execution has
-    its own run_id there, so an input made anew counts as changed) and the data files' bytes.
-
-    Raises:
-        RunMissing: An input is not complete.
+    its own run_id there, so an input made anew counts as changed) and the data files' bytes. Raises
+    RunMissing: an input is not complete.
     """
     digest = hashlib.sha256()
     path = default_notebooks_folder() / f"{notebook}.ipynb"
@@ -255,8 +247,7 @@ def hash_inputs(notebook: str, settings: Settings, inputs: list[str]) -> str:
 def code_cells(path: Path) -> list[str]:
     """Return the sources of a notebook's code cells, those injected by papermill left out.
 
-    Raises:
-        RunFolderError: There is no such notebook or it is not one.
+    Raises RunFolderError: there is no such notebook or it is not one.
     """
     try:
         cells = read_json(path)["cells"]

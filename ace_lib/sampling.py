@@ -27,38 +27,23 @@ SEED_STRIDE = 1_000_003
 
 @dataclass
 class Sample:
-    """One completion.
+    """One completion."""
 
-    Attributes:
-        text: decoded completion, the end-of-turn token left out.
-        token_ids: as sampled, the end-of-turn token included when there is one.
-        truncated: the length limit came before an end-of-turn token.
-        logprobs: log-probability of each token under softmax(logits / T), top-p not applied.
-        entropies: entropy of that distribution at each token, nats; empty with vLLM.
-    """
-
-    text: str
-    token_ids: list[int]
-    truncated: bool
-    logprobs: list[float]
-    entropies: list[float]
+    text: str  # decoded, the end-of-turn token left out
+    token_ids: list[int]  # as sampled, the end-of-turn token included when there is one
+    truncated: bool  # the length limit came before an end-of-turn token
+    logprobs: list[float]  # of each token under softmax(logits / T), top-p not applied
+    entropies: list[float]  # of that distribution at each token, nats; empty with vLLM
 
 
 @dataclass
 class Batch:
-    """What `generate_batch` returns; rows are prompt-major, `num_samples` per prompt.
+    """What `generate_batch` returns; rows are prompt-major, `num_samples` per prompt."""
 
-    Attributes:
-        token_ids: one list per row, the end-of-turn token included.
-        truncated: one flag per row.
-        logprobs: (rows, longest completion), 0 behind a row's end.
-        entropies: same shape, nats.
-    """
-
-    token_ids: list[list[int]]
+    token_ids: list[list[int]]  # one list per row, the end-of-turn token included
     truncated: list[bool]
-    logprobs: Tensor
-    entropies: Tensor
+    logprobs: Tensor  # shape (rows, longest completion), 0 behind a row's end
+    entropies: Tensor  # same shape, nats
 
 
 def generate_batch(
@@ -78,12 +63,8 @@ def generate_batch(
     Args:
         model: Qwen2 or Llama causal language model.
         prompts: token ids of each prompt, at least one token each.
-        num_samples: completions per prompt.
-        max_new_tokens: limit per completion; a row that reaches it is truncated.
-        temperature: divides the logits; 0 takes the likeliest token.
-        seed: same seed, same completions.
+        num_samples, max_new_tokens, temperature, seed, top_p: as in `sample`.
         eos_token_ids: tokens that end a completion.
-        top_p: nucleus sampling when below 1.
     """
     options = (num_samples, max_new_tokens, temperature, eos_token_ids, top_p)
     if not parallel.is_small(model) or len(prompts) < parallel.NUM_PARTS:
@@ -261,7 +242,7 @@ def sample(
         model_path: folder of a model with its tokenizer.
         prompts: rendered prompts.
         num_samples: completions per prompt.
-        max_new_tokens: limit per completion.
+        max_new_tokens: limit per completion; one that reaches it is truncated.
         temperature: divides the logits; 0 takes the likeliest token.
         top_p: nucleus sampling when below 1.
         seed: same seed, same completions, on one machine and engine.

@@ -29,42 +29,26 @@ class NoTrainingRows(AceError):
 class SFTJob:
     """One supervised run.
 
-    Attributes:
-        name: shown in the progress line.
-        model: folder of the start model.
-        output: folder for `model/`, `metrics.jsonl`, `rows.json`, `epoch-N/` and `DONE`.
-        rows_file: JSONL of problem rows with a `response`, or of {"prompt": rendered prompt,
-            "completion": text}. The end-of-turn token is added here.
-        num_train_epochs: passes over the rows; P2 finds improvement up to the fifth.
-        learning_rate: peak.
-        batch_size: rows per optimizer step.
-        max_length: tokens of prompt and completion; longer rows are removed.
-        rope_theta: RoPE base to train with (P2: 1,000,000), None keeps the model's.
-        context: positions that the model is declared for afterwards, None keeps the model's.
-        lr_scheduler_type: as transformers names them.
-        warmup_fraction: share of the steps over which the learning rate rises.
-        weight_decay: of AdamW.
-        seed: order of the rows.
-        save_epochs: keep a model per epoch in `epoch-1/`, `epoch-2/`, …
-        tracking: where metrics go besides, see `training.tracking_options`.
+    `rows_file` is JSONL of problem rows with a `response`, or of {"prompt": rendered prompt,
+    "completion": text}; the end-of-turn token is added here.
     """
 
-    name: str
-    model: str
-    output: str
+    name: str  # shown in the progress line
+    model: str  # folder of the start model
+    output: str  # folder for `model/`, `metrics.jsonl`, `rows.json`, `epoch-N/` and `DONE`
     rows_file: str
-    num_train_epochs: int
-    learning_rate: float
-    batch_size: int
-    max_length: int
-    rope_theta: float | None = None
-    context: int | None = None
-    lr_scheduler_type: str = "cosine"
-    warmup_fraction: float = 0.05
+    num_train_epochs: int  # P2 finds improvement up to the fifth
+    learning_rate: float  # peak
+    batch_size: int  # rows per optimizer step
+    max_length: int  # tokens of prompt and completion; longer rows are removed
+    rope_theta: float | None = None  # to train with (P2: 1,000,000), None keeps the model's
+    context: int | None = None  # positions declared afterwards, None keeps the model's
+    lr_scheduler_type: str = "cosine"  # as transformers names them
+    warmup_fraction: float = 0.05  # share of the steps over which the learning rate rises
     weight_decay: float = 1e-4
-    seed: int = 0
-    save_epochs: bool = False
-    tracking: str = "none"
+    seed: int = 0  # of the order of the rows
+    save_epochs: bool = False  # keep a model per epoch in `epoch-1/`, `epoch-2/`, …
+    tracking: str = "none"  # where metrics go besides, see `training.tracking_options`
 
 
 def training_row(tokenizer: object, row: dict) -> dict[str, str]:
@@ -122,8 +106,7 @@ def write_schedule(
 def train(job: SFTJob, progress: Callable[..., None], compute: Compute = ONE_PROCESS) -> None:
     """Run the job in this process, from its last checkpoint if it has one.
 
-    Raises:
-        NoTrainingRows: every row is longer than `max_length`, or there is none.
+    Raises NoTrainingRows: every row is longer than `max_length`, or there is none.
     """
     from transformers import AutoTokenizer
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ace_lib import AceError, runs
 from ace_lib.params import ParameterError, Settings, read_declarations, resolve_source
-from ace_lib.profiles import Profile, default_notebooks_folder, load_profile, stages
+from ace_lib.profiles import default_notebooks_folder, load_profile, stages
 
 
 class StepError(AceError):
@@ -46,10 +46,9 @@ class Step:
 def read_steps(profile: str) -> list[Step]:
     """Return all steps of a profile in the order of their execution.
 
-    Raises:
-        StepError: A notebook has no usable `parameters` cell or `runs.start` call, or reads a run
-            that no earlier step makes.
-        ParameterError: The profile does not fit a notebook's parameters.
+    Raises StepError: a notebook has no usable `parameters` cell or `runs.start` call, or reads a
+    run that no earlier step makes; ParameterError: the profile does not fit a notebook's
+    parameters.
     """
     steps: list[Step] = []
     chosen = load_profile(profile)
@@ -61,8 +60,10 @@ def read_steps(profile: str) -> list[Step]:
             is_staged = "stage" in read_declarations(source)
         except ParameterError as error:
             raise StepError(f"{path.name}: {error}") from None
-        # The rest of a stage's file is filled in later: a profile may state other values.
-        for values in [{"stage": name} for name in _stage_names(chosen)] if is_staged else [{}]:
+        # The rest of a stage's file is filled in later: a profile may state other values. A stage
+        # that it sets to null is none of its steps.
+        kept = [stage.name for stage in stages() if chosen.stages.get(stage.name, {}) is not None]
+        for values in [{"stage": name} for name in kept] if is_staged else [{}]:
             before = [step.name for step in steps]
             steps.append(_read_step(path, source, {"profile": profile, **values}, before))
     _check_order(steps)
@@ -76,11 +77,7 @@ def names_before(profile: str, name: str) -> list[str]:
 
 
 def select(steps: list[Step], name: str) -> list[Step]:
-    """Return the steps of this run name or notebook name.
-
-    Raises:
-        StepError: There is none.
-    """
+    """Return the steps of this run name or notebook name. Raises StepError: there is none."""
     found = [step for step in steps if name in (step.name, step.notebook)]
     if not found:
         names = [step.name for step in steps]
@@ -90,17 +87,8 @@ def select(steps: list[Step], name: str) -> list[Step]:
     return found
 
 
-def _stage_names(profile: Profile) -> list[str]:
-    """The profile's stages in order: those that it does not set to null."""
-    return [stage.name for stage in stages() if profile.stages.get(stage.name, {}) is not None]
-
-
 def notebook_paths() -> list[Path]:
-    """Return the notebooks `NN_verb_object.ipynb` in order.
-
-    Raises:
-        StepError: There are none.
-    """
+    """Return the notebooks `NN_verb_object.ipynb` in order. Raises StepError: there are none."""
     folder = default_notebooks_folder()
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
@@ -111,8 +99,7 @@ def notebook_paths() -> list[Path]:
 def parameters_cell(path: Path) -> str:
     """Return the source of a notebook's `parameters` cell.
 
-    Raises:
-        StepError: It has not exactly one.
+    Raises StepError: it has not exactly one.
     """
     cells = runs.read_json(path)["cells"]
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]

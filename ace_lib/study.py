@@ -5,6 +5,7 @@ A study is a profile that is run once per seed, each time as `ace run` does, in 
 complete is skipped, so the same command resumes.
 """
 
+from collections import ChainMap
 from collections.abc import Sequence
 
 from ace_lib import AceError, claim_rules, claims, ledger, pipeline, runs
@@ -16,12 +17,8 @@ REPORT = "11_report"
 def run_study(profile: str, row: str = "") -> None:
     """Run what is not complete, of every seed in turn, and show the ledger.
 
-    Args:
-        profile: name of the profile; `more_seeds` of its notebook 11 names the other seeds.
-        row: id of one claim: run only what it is read from, and show its verdict.
-
-    Raises:
-        AceError: The cause and the fix, in one line.
+    `more_seeds` of the profile's notebook 11 names the other seeds. With the id of a claim as
+    `row`, only what it is read from is run, and its verdict shown. Raises AceError.
     """
     claim = _claim(row) if row else None
     report = next(step for step in read_steps(profile) if step.notebook == REPORT)
@@ -68,12 +65,9 @@ def _claim(row: str) -> claims.Claim:
 
 def _remaining_minutes(steps: Sequence[Step], profiles: Sequence[str]) -> str:
     """Time that the incomplete steps will take, as their like took in another seed."""
-    measured = {}
-    for profile in profiles:
-        for name, timing in runs.read_timings(profile).items():
-            measured.setdefault(name, timing["seconds"])
-    waiting = [step for step in steps if not pipeline.is_complete(step)]
-    unknown = [step.name for step in waiting if step.name not in measured]
-    if unknown:
+    measured = ChainMap(*map(runs.read_timings, profiles))
+    waiting = [step.name for step in steps if not pipeline.is_complete(step)]
+    if not measured.keys() >= set(waiting):
         return f"{len(waiting)} runs"
-    return f"{len(waiting)} runs, about {sum(measured[s.name] for s in waiting) / 60:.0f} minutes"
+    minutes = sum(measured[name]["seconds"] for name in waiting) / 60
+    return f"{len(waiting)} runs, about {minutes:.0f} minutes"

@@ -46,16 +46,9 @@ class SubmitError(AceError):
 def submit_profile(profile: str, hours: float, options: list[str]) -> list[tuple[str, str]]:
     """Submit every run that is not complete, each after the one before.
 
-    Args:
-        profile: name of the profile.
-        hours: wall time of a job; one that needs more goes on in the next.
-        options: handed to every `sbatch`, as ["--partition=gpu"].
-
-    Returns:
-        (step, job id) of what was submitted.
-
-    Raises:
-        SubmitError: the time is too short, or `sbatch` is missing or refused.
+    `hours` are a job's wall time; one that needs more goes on in the next. `options` are handed to
+    every `sbatch`, as ["--partition=gpu"]. Returns (step, job id) of what was submitted. Raises
+    SubmitError when the time is too short, or `sbatch` is missing or refused.
     """
     if hours * 3600 < 2 * MARGIN:
         raise SubmitError(f"--hours {hours:g}: a job needs at least {2 * MARGIN / 3600:g} hours")

@@ -28,38 +28,25 @@ from ace_lib.profiles import ONE_PROCESS, Compute
 from ace_lib.prompts import THINK_CLOSE, chat_prompt, full_response
 
 KEY_VARIABLE = "ACE_TEACHER_KEY"
-PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Before the second and each further try of a request."""
-REPLY_SECONDS = 3600.0
-"""A reasoning model may think for half an hour before the first byte of its reply."""
+PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # before the second and each further try of a request
+REPLY_SECONDS = 3600.0  # a reasoning model may think for half an hour before its reply begins
 PASSING_FAULTS = {408, 409, 425, 429, 500, 502, 503, 504}
 MAX_ATTEMPTS = 1000
 
-Request = tuple[dict, int]
-"""A problem row and the number of the sample that is wanted of it."""
+Request = tuple[dict, int]  # a problem row and the number of the sample that is wanted of it
 
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """How a teacher is sampled.
+    """How a teacher is sampled."""
 
-    Attributes:
-        max_new_tokens: limit per response.
-        temperature: divides the logits.
-        top_p: nucleus of sampling.
-        seed: of every sample; a server may ignore it.
-        engine: "transformers" or "vllm", for a model that is sampled here.
-        num_requests: requests that a server answers at once.
-        compute: GPUs for vLLM.
-    """
-
-    max_new_tokens: int
+    max_new_tokens: int  # limit per response
     temperature: float
     top_p: float
-    seed: int = 0
-    engine: str = "transformers"
-    num_requests: int = 64
-    compute: Compute = ONE_PROCESS
+    seed: int = 0  # a server may ignore it
+    engine: str = "transformers"  # or "vllm", for a model that is sampled here
+    num_requests: int = 64  # that a server answers at once
+    compute: Compute = ONE_PROCESS  # GPUs for vLLM
 
 
 def collect_attempts(

@@ -54,15 +54,14 @@ def fold(text: str) -> bytes:
         return unicodedata.normalize("NFKC", text).encode("ascii", "ace-fold-accents")
 
 
-def _fold_unless_accent(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    run = error.object[error.start : error.end]
-    if "\u0300" <= run[0] <= "\u036f":
-        raise error
-    return _fold_run(run), error.end
-
-
 def _fold_error(error: UnicodeEncodeError) -> tuple[bytes, int]:
     return _fold_run(error.object[error.start : error.end]), error.end
+
+
+def _fold_unless_accent(error: UnicodeEncodeError) -> tuple[bytes, int]:
+    if "\u0300" <= error.object[error.start] <= "\u036f":
+        raise error
+    return _fold_error(error)
 
 
 @lru_cache(maxsize=1 << 14)

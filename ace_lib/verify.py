@@ -110,10 +110,8 @@ class Verifier:
         """Judge rows (see `check_row`); the verdicts are in the same order.
 
         A row whose verdict is `verifier_error` is judged once more before that is its verdict.
-
-        Raises:
-            RowError: a row is malformed.
-            SandboxUnavailable: this machine cannot isolate programs; the text has the fix.
+        Raises RowError: a row is malformed; SandboxUnavailable: this machine cannot isolate
+        programs; the text has the fix.
         """
         for index, row in enumerate(rows):
             check_row(row, f"row {index}")
@@ -201,12 +199,7 @@ def shared_backend() -> str:
 
 
 def verify_responses(problems: Sequence[dict], responses: Sequence[str]) -> list[Verdict]:
-    """Judge one response per problem row, with the shared verifier of this process.
-
-    Args:
-        problems: problem rows (`ace_lib.problems`), one per response.
-        responses: full responses; see `ace_lib.prompts.full_response`.
-    """
+    """Judge one full response (`prompts.full_response`) per problem row, by `shared_verifier`."""
     names = ("id", "domain", "gold", "mode", "entry_point", "tests", "time_limit", "memory_mb",
              "comparer", "checker")  # fmt: skip
     rows = [
@@ -238,7 +231,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="of the Ray cluster (default: started here) or server")
 
 
-def run_command(arguments: argparse.Namespace) -> int:
+def run_command(arguments: argparse.Namespace) -> None:
     """`ace verify IN OUT`: one verdict per row, same order; OUT appears only when complete."""
     rows = list(read_rows(arguments.input))
     with Verifier(
@@ -246,15 +239,12 @@ def run_command(arguments: argparse.Namespace) -> int:
     ) as verifier:
         parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
         write_jsonl(arguments.output, (asdict(v) for part in parts for v in verifier.verify(part)))
-    return 0
 
 
 def read_rows(path: Path, check: Callable[[object, str], None] = check_row) -> Iterator[dict]:
     """The rows of a JSONL(.gz) file, each passed to `check` with its place.
 
-    Raises:
-        ProblemFileError: the file or a line cannot be read.
-        RowError: `check` says so.
+    Raises ProblemFileError: the file or a line cannot be read; RowError: `check` says so.
     """
     for number, row in iterate_jsonl(path):
         check(row, f"{path}, line {number}")

@@ -2,6 +2,11 @@
 
 A program passes only when every test passes. Expected outputs stay in this process; the sandbox
 returns bytes, and a comparer here decides (P1 section 3.3: reward 1 iff all tests pass in time).
+
+A problem with many right answers has its own judge: source that defines `check(input, output,
+expected) -> bool`. It is data, so it runs in a sandbox; it reads expected outputs, so it runs in a
+process and under a zygote of its own. One that fails says nothing about the program, and makes the
+problem invalid.
 """
 
 import json
@@ -10,14 +15,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ace_lib import prompts
-from ace_lib.checker import Checker, InvalidProblem
 from ace_lib.code_compare import COMPARERS, decoded, text_equal, value_matches
 from ace_lib.sandbox import Sandbox
 from ace_lib.sandbox_session import Limits, Outcome, Session, Usage
 
 TIME_LIMIT = 6.0  # seconds of CPU per test, as LiveCodeBench
 SHOWN_CHARS = 200
+CHECKER_LIMITS = Limits(cpu_seconds=10.0, memory_bytes=2**30)
 _Judge = Callable[[bytes], bool]
+
+
+class InvalidProblem(Exception):
+    """The problem, not the program, is at fault: no reward can be given."""
+
+
+class Checker:
+    """The checker of one problem, started in the sandbox's `checkers` when first asked."""
+
+    def __init__(self, source: str, sandbox: Sandbox, num_tests: int) -> None:
+        self._source, self._sandbox, self._num_tests = source, sandbox, num_tests
+        self._session: Session | None = None
+
+    def accepts(self, given: str, output: str, expected: str) -> bool:
+        """What `check` returns.
+
+        Raises InvalidProblem: the checker did not return a bool; SandboxError: the sandbox failed.
+        """
+        if self._session is None:
+            self._session = self._sandbox.checkers.open(
+                self._source, "check", self._num_tests, CHECKER_LIMITS
+            )
+        outcome = self._session.run(json.dumps([given, output, expected]).encode())
+        if outcome.status != "done":
+            raise InvalidProblem(f"the checker failed: {outcome.status}, {outcome.detail}"[:300])
+        if outcome.output not in (b"true", b"false"):
+            raise InvalidProblem("the checker returned no bool")
+        return outcome.output == b"true"
+
+    def close(self) -> None:
+        """End the checker's process."""
+        if self._session is not None:
+            self._session.close()
 
 
 @dataclass
@@ -57,7 +95,9 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
     checker = None
     try:
         if comparer == "checker":
-            checker = Checker(_checker_source(row), sandbox, len(row.get("tests") or []))
+            if not isinstance(row.get("checker"), str):
+                raise InvalidProblem("comparer 'checker' needs the checker's source in `checker`")
+            checker = Checker(row["checker"], sandbox, len(row.get("tests") or []))
         tests = _prepare(row, comparer, checker)
         program = row.get("program")
         if program is None:
@@ -123,19 +163,8 @@ def _failure(outcome: Outcome, index: int) -> tuple[str, dict]:
     return "wrong_answer", {"test": index, "output": shown}
 
 
-def _checker_source(row: dict) -> str:
-    source = row.get("checker")
-    if not isinstance(source, str):
-        raise InvalidProblem("comparer 'checker' needs the checker's source in `checker`")
-    return source
-
-
 def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
-    """Check the tests and build the judges.
-
-    Raises:
-        InvalidProblem: no tests, or tests that cannot be run as the mode says.
-    """
+    """Check the tests and build the judges, or raise InvalidProblem."""
     tests, mode = row.get("tests"), row.get("mode")
     if mode not in ("stdin", "call"):
         raise InvalidProblem(f"mode is {mode!r}: must be 'stdin' or 'call'")

@@ -63,10 +63,8 @@ class HttpPool:
         self._server.stopped.clear()
         threads = ThreadPoolExecutor(self._num_requests)
         try:
-            programs = threads.map(
-                lambda row: guarded(row, self._judge_program),
-                [row for row in rows if row["domain"] == "code"],
-            )
+            code = [row for row in rows if row["domain"] == "code"]
+            programs = threads.map(lambda row: guarded(row, self._judge_program), code)
             answers = iter(self._math.judge([row for row in rows if row["domain"] == "math"]))
             return [next(programs if row["domain"] == "code" else answers) for row in rows]
         except BaseException:  # an interrupt: what is under way belongs to nobody
@@ -105,10 +103,6 @@ class Server:
         """A connection, opened at its first request."""
         return self._connection(self._host)
 
-    def pauses(self) -> tuple[float, ...]:
-        """Seconds before each attempt; a single attempt once the server has been failing."""
-        return PAUSES if self.num_failures < NUM_REQUESTS else PAUSES[:1]
-
 
 class RemoteSandbox:
     """Stands where `ace_lib.sandbox.Sandbox` would in `verify_code`, for one row."""
@@ -128,8 +122,7 @@ class RemoteSandbox:
     def checkers(self) -> NoReturn:
         """Where a problem's own checker would run: nowhere, for it reads expected outputs.
 
-        Raises:
-            SandboxError: always.
+        Raises SandboxError: always.
         """
         raise SandboxError("the backend 'http' runs no checker: it would see expected outputs")
 
@@ -138,13 +131,10 @@ class RemoteSandbox:
         self._connection.close()
 
     def run(self, request: dict) -> dict:
-        """The server's `run_result` for a request.
-
-        Raises:
-            SandboxError: every attempt failed.
-        """
+        """The server's `run_result` for a request. Raises SandboxError: every attempt failed."""
         server, failure = self._server, None
-        for pause in server.pauses():
+        # A single attempt once the server has been failing.
+        for pause in PAUSES if server.num_failures < NUM_REQUESTS else PAUSES[:1]:
             if server.stopped.wait(pause):
                 break
             try:
@@ -162,11 +152,7 @@ class RemoteSandbox:
         raise SandboxError(f"{server.address}: {failure or 'stopped'}")
 
     def _post(self, request: dict) -> bytes:
-        """The body of the server's reply.
-
-        Raises:
-            _NoAnswer: there is none, or one that reports a failure.
-        """
+        """The body of the server's reply; _NoAnswer when there is none, or one of a failure."""
         self._connection.timeout = request["run_timeout"] + _QUEUE_SECONDS
         deadline = time.monotonic() + self._connection.timeout
         headers = {"Content-Type": "application/json"}
@@ -198,11 +184,7 @@ class _NoAnswer(Exception):
 
 
 def _run_result(body: bytes) -> dict:
-    """The part of a reply that says how the program ended.
-
-    Raises:
-        _NoAnswer: the sandbox failed, or the reply makes no sense.
-    """
+    """The part of a reply that says how the program ended; _NoAnswer when it makes no sense."""
     try:
         reply = json.loads(body)
         result = reply["run_result"]
@@ -228,8 +210,7 @@ class RemoteSession:
     def run(self, test_input: bytes) -> Outcome:
         """Run the program on one input: what it printed, or the value it returned, as bytes.
 
-        Raises:
-            SandboxError: the server failed; nothing is known about the program.
+        Raises SandboxError: the server failed; nothing is known about the program.
         """
         limits, tag = self._limits, f"value-{secrets.token_hex(8)}:"
         own_limits = (limits.cpu_seconds, RECURSION_LIMIT, MAX_INT_DIGITS)

@@ -10,12 +10,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ace_lib import prompts
-from ace_lib.math_bases import same_in_base
 from ace_lib.math_compare import compare
 from ace_lib.math_judge import MathJudge
 from ace_lib.math_parse import Node, parse
 from ace_lib.math_shapes import plain_words
-from ace_lib.math_spelling import MAX_CHARS, Unparsed, plain_characters
+from ace_lib.math_tokens import MAX_CHARS, Unparsed, plain_characters
+from ace_lib.math_units import same_in_base
 
 SHOWN_CHARS = 200
 _PLAIN = re.compile(r"[+-]?(\d{1,300}(\.\d{1,300})?|\.\d{1,300})")
@@ -45,8 +45,7 @@ _FONT = re.compile(
 def verify_math(row: dict, judge: MathJudge) -> tuple[str, dict]:
     """Status and detail (`answer`, `tier`, `reason`) of a row with `response` and `gold`.
 
-    Raises:
-        MathJudgeError: tier 3 failed; nothing is known about the answer.
+    Raises MathJudgeError: tier 3 failed; nothing is known about the answer.
     """
     gold = "" if row["gold"] is None else str(row["gold"]).strip()
     gold = prompts.last_boxed(gold) or gold if "\\boxed" in gold else gold

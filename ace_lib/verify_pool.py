@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from ace_lib.sandbox import SandboxUnavailable
 from ace_lib.verify_worker import LENGTH
@@ -29,7 +28,13 @@ _START = "import sys; sys.path.insert(0, {root!r}); from ace_lib.verify_worker i
 
 
 class WorkerProcess:
-    """One worker and the rows it has not answered yet."""
+    """One worker; `ace_lib.verify_ray.RayWorker` has the same methods and attributes.
+
+    Attributes:
+        pending: rows sent and not answered yet; no more are sent before all are.
+        num_answered: rows answered since the start.
+        deadline: when it must be broken (`time.monotonic`) unless it has answered.
+    """
 
     def __init__(self, modes: Sequence[str]) -> None:
         # Only what a dynamically linked interpreter may need passes from our environment.
@@ -55,8 +60,7 @@ class WorkerProcess:
     def receive(self, results: list) -> bool:
         """Store the replies that have come; False when the worker is gone.
 
-        Raises:
-            SandboxUnavailable: the worker refuses to run programs on this machine.
+        Raises SandboxUnavailable: the worker refuses to run programs on this machine.
         """
         data = os.read(self.replies, 1 << 20)
         self._buffer += data
@@ -83,41 +87,17 @@ class WorkerProcess:
             self._process.stdin.close()
 
 
-class Worker(Protocol):
-    """What a pool asks of a worker; `RayWorker` of `ace_lib.verify_ray` is another.
-
-    Attributes:
-        pending: rows sent and not answered yet.
-        num_answered: rows answered since the start.
-        deadline: when it must be broken (`time.monotonic`) unless it has answered.
-    """
-
-    pending: list[int]
-    num_answered: int
-    deadline: float
-
-    def send(self, chunk: list[int], rows: Sequence[dict]) -> None:
-        """Hand over rows; not before all earlier ones are answered."""
-
-    def receive(self, results: list) -> bool:
-        """Store the replies that have come; False when the worker is gone."""
-
-    def close(self) -> None:
-        """End it at once."""
-
-
 class WorkerPool:
     """Workers that judge rows together. Not for several threads at a time."""
 
     def __init__(self, num_workers: int, chunk_rows: dict[str, int]) -> None:
         self._num_workers, self._chunk_rows = num_workers, chunk_rows
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts (dicts without the id) of checked rows, in their order.
 
-        Raises:
-            SandboxUnavailable: a machine cannot isolate programs.
+        Raises SandboxUnavailable: a machine cannot isolate programs.
         """
         batch = _Batch(rows, self._num_workers, self._chunk_rows)
         try:
@@ -139,10 +119,10 @@ class WorkerPool:
             worker.close()
         self._workers = []
 
-    def _start_worker(self) -> Worker:
+    def _start_worker(self) -> WorkerProcess:
         raise NotImplementedError
 
-    def _with_news(self, workers: list[Worker]) -> list[Worker]:
+    def _with_news(self, workers: list[WorkerProcess]) -> list[WorkerProcess]:
         """Those that have answered or died; waits a second at most."""
         raise NotImplementedError
 
@@ -162,10 +142,8 @@ class WorkerPool:
 class LocalPool(WorkerPool):
     """Worker processes on this machine.
 
-    Args:
-        num_workers: processes.
-        isolated: run each test of a program in a process of its own.
-        unsafe: run programs without isolation (`ace_lib.unsafe_subprocess`).
+    `isolated` runs each test of a program in a process of its own, `unsafe` runs programs without
+    isolation (`ace_lib.unsafe_subprocess`).
     """
 
     def __init__(self, num_workers: int, isolated: bool, unsafe: bool = False) -> None:
@@ -220,12 +198,8 @@ def verifier_error(reason: str) -> dict:
 def chunk_rows(rows: Sequence[dict], num_workers: int, most: dict[str, int]) -> list[list[int]]:
     """Row numbers in same-domain groups, programs first because they take longest.
 
-    Every worker gets equally many groups of equal size, or one would work alone at the end.
-
-    Args:
-        rows: checked rows.
-        num_workers: among how many the groups will be shared.
-        most: largest group of each domain.
+    Every worker gets equally many groups of equal size, or one would work alone at the end; `most`
+    is the largest group of each domain.
     """
     chunks = []
     for domain in ("code", "math"):

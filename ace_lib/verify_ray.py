@@ -21,7 +21,7 @@ _LOCAL_CLUSTER = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENA
 
 
 class RayWorker:
-    """An actor and the rows it has not answered yet (`ace_lib.verify_pool.Worker`)."""
+    """An actor and the rows it has not answered yet (`verify_pool.WorkerProcess`)."""
 
     def __init__(self, isolated: bool) -> None:
         import ray
@@ -41,8 +41,7 @@ class RayWorker:
     def receive(self, results: list) -> bool:
         """Store the replies; False when the actor is gone.
 
-        Raises:
-            SandboxUnavailable: the actor's machine cannot isolate programs.
+        Raises SandboxUnavailable: the actor's machine cannot isolate programs.
         """
         try:
             verdicts = self._ray.get(self.reply)

@@ -34,10 +34,9 @@ class Worker:
     def judge(self, row: dict) -> dict:
         """The verdict of a row, as a dict of `ace_lib.verify.Verdict`'s fields but the id."""
         loading = self._math_judge.loading_seconds
+        judge = self._judge_math if row["domain"] == "math" else self._judge_code
         try:
-            verdict = guarded(
-                row, self._judge_math if row["domain"] == "math" else self._judge_code
-            )
+            verdict = guarded(row, judge)
         except SandboxUnavailable as error:
             return {"refused": str(error)}
         # Waits for math-verify to load are no answer's fault.
@@ -70,11 +69,7 @@ class Worker:
 
 
 def _persistent(judge: Callable[[], tuple[str, dict]], failure: type[AceError]) -> tuple[str, dict]:
-    """Call again after a failure of a helper process, which starts anew: it may have been killed.
-
-    Raises:
-        AceError: `failure`, when it comes every time.
-    """
+    """Call again after a failure of a helper process: it may have been killed, and starts anew."""
     for _ in range(ATTEMPTS - 1):
         try:
             return judge()
@@ -86,8 +81,7 @@ def _persistent(judge: Callable[[], tuple[str, dict]], failure: type[AceError]) 
 def guarded(row: dict, judge: Callable[[dict], tuple[str, dict]]) -> dict:
     """The verdict that `judge` gives; whatever fails in it is ours and must not become a reward.
 
-    Raises:
-        SandboxUnavailable: programs cannot be judged at all.
+    Raises SandboxUnavailable: programs cannot be judged at all.
     """
     started = time.monotonic()
     try:

@@ -43,10 +43,8 @@ def sample(
 ) -> Iterator[list[list[Sample]]]:
     """As `sampling.sample`; each engine on GPUs of its own takes its part of every round.
 
-    Log-probabilities are of the tempered distribution; there are no entropies.
-
-    Raises:
-        VLLMMissing: vLLM is not installed.
+    Log-probabilities are of the tempered distribution; there are no entropies. Raises VLLMMissing:
+    vLLM is not installed.
     """
     if importlib.util.find_spec("vllm") is None:
         raise VLLMMissing(

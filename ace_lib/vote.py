@@ -14,18 +14,13 @@ from itertools import combinations
 
 from ace_lib.prompts import final_answer, program
 
+# `Verifier.verify`: rows in, verdicts with `.status` and `.reward` out, same order.
 Judge = Callable[[Sequence[dict]], list]
-"""`Verifier.verify`: rows in, verdicts with `.status` and `.reward` out, same order."""
-
 CODE_COLUMNS = ("num_correct", "known_good", "surviving_mutants", "constant_passes")
 SWAPPED_COMPARISONS = {
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Gt: ast.LtE,
-    ast.LtE: ast.Gt,
-    ast.Lt: ast.GtE,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Lt: ast.GtE,
     ast.GtE: ast.Lt,
-}
+}  # fmt: skip
 SWAPPED_FUNCTIONS = {"max": "min", "min": "max", "sum": "len", "len": "sum"}
 
 

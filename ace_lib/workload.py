@@ -54,21 +54,15 @@ class Answers:
 Work = Training | Updates | Answers
 
 
-def of_step(step: Step, stages: Mapping[str, Settings]) -> list[Work]:
-    """Work of one notebook run.
-
-    Args:
-        step: the run.
-        stages: settings of the RL stages by name, whose jobs notebooks 09 and 10 vary.
-    """
-    count = _COUNTS.get(step.notebook)
-    return count(step.settings, stages) if count else []
-
-
 def of_profile(steps: list[Step]) -> dict[str, list[Work]]:
     """Work of every step, by its name."""
+    # Settings of the RL stages, whose jobs notebooks 09 and 10 vary.
     stages = {s.variant: s.settings for s in steps if s.notebook == "08_train_rl_stage"}
-    return {step.name: of_step(step, stages) for step in steps}
+    works = {}
+    for step in steps:
+        count = _COUNTS.get(step.notebook)
+        works[step.name] = count(step.settings, stages) if count else []
+    return works
 
 
 def _updates(name: str, settings: Settings, num_models: int, **changes: object) -> Updates:
@@ -81,7 +75,7 @@ def _updates(name: str, settings: Settings, num_models: int, **changes: object) 
     )  # fmt: skip
 
 
-def _evaluation(name: str, settings: Settings, sources: list[str], times: int = 1) -> Answers:
+def _evaluation(settings: Settings, sources: list[str], times: int = 1) -> Answers:
     """Answers to benchmarks, at most as many problems as each has."""
     other = settings.values.get("samples_per_benchmark", {})
     num_answers = 0
@@ -90,7 +84,7 @@ def _evaluation(name: str, settings: Settings, sources: list[str], times: int = 
         size = known.size if known and known.size else settings.num_problems
         samples = other.get(name_of(source), settings.num_samples)
         num_answers += times * samples * min(settings.num_problems, size)
-    return Answers(name, num_answers, settings.max_new_tokens)
+    return Answers("evaluation", num_answers, settings.max_new_tokens)
 
 
 def _entropy(settings: Settings, num_temperatures: int) -> Answers:
@@ -103,14 +97,14 @@ def _benchmarks(settings: Settings) -> list[str]:
 
 
 def _measure_models(settings: Settings, stages: Mapping[str, Settings]) -> list[Work]:
-    return [_evaluation("evaluation", settings, settings.problems)]
+    return [_evaluation(settings, settings.problems)]
 
 
 def _scale_sft_data(settings: Settings, stages: Mapping[str, Settings]) -> list[Work]:
     num_sets = len(settings.set_prompts)
     return [
         Training("SFT", num_sets * settings.num_rows, settings.max_length, num_sets),
-        _evaluation("evaluation", settings, _benchmarks(settings), num_sets),
+        _evaluation(settings, _benchmarks(settings), num_sets),
     ]
 
 
@@ -121,7 +115,7 @@ def _train_sft(settings: Settings, stages: Mapping[str, Settings]) -> list[Work]
     return [
         Training("SFT", rows * epochs, settings.max_length, epochs + 1),
         Answers("choice of the epoch", development, settings.max_new_tokens),
-        _evaluation("evaluation", settings, _benchmarks(settings)),
+        _evaluation(settings, _benchmarks(settings)),
     ]
 
 
@@ -129,7 +123,7 @@ def _sweep_temperature(settings: Settings, stages: Mapping[str, Settings]) -> li
     return [
         _entropy(settings, len(settings.temperatures) + 3),
         _updates("RL at three T", settings, 3, steps=3 * settings.steps),
-        _evaluation("evaluation", settings, settings.benchmarks_math, 3),
+        _evaluation(settings, settings.benchmarks_math, 3),
     ]
 
 
@@ -137,7 +131,7 @@ def _train_rl_stage(settings: Settings, stages: Mapping[str, Settings]) -> list[
     return [
         _entropy(settings, len(settings.temperatures)),
         _updates("RL", settings, 1),
-        _evaluation("evaluation", settings, _benchmarks(settings)),
+        _evaluation(settings, _benchmarks(settings)),
     ]
 
 
@@ -176,7 +170,7 @@ def _relate_sft_and_rl(settings: Settings, stages: Mapping[str, Settings]) -> li
     return [
         _updates("RL from two starts", stage, 2, steps=2 * settings.steps,
                  prompts_per_batch=settings.prompts_per_batch),
-        _evaluation("evaluation", settings, settings.benchmarks_math, 4),
+        _evaluation(settings, settings.benchmarks_math, 4),
         Answers("pass@k", 2 * len(_benchmarks(settings)) * many, settings.max_new_tokens),
     ]  # fmt: skip
 

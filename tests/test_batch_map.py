@@ -49,5 +49,5 @@ def test_an_unknown_engine_is_refused(table) -> None:
 
 
 def test_the_estimate_is_proportional() -> None:
-    found = batch_map.core_hours({"rules": 2.0, "dedup": 0.5}, 1000, 3_600_000)
-    assert found == {"rules": 2.0, "dedup": 0.5}
+    found = batch_map.core_hours({"rules": 3.6, "dedup": 0.9}, 100_000)
+    assert found == pytest.approx({"rules": 1.0, "dedup": 0.25})

@@ -89,11 +89,12 @@ def test_one_pass_gives_the_entropies_of_all_temperatures(monkeypatch):
     from ace_lib import entropy_pass
 
     monkeypatch.setattr(entropy_pass, "TOKENS_PER_CHUNK", 7)  # so that rows are cut apart
+    monkeypatch.setattr(entropy_pass, "ROWS_PER_PASS", 3)
     model = make_model()
     prompts = [[5, 6, 7], [8, 9], [5], [11, 12, 13, 14]]
     completions = [[20, 21, 22, 23, 24], [30], [40, 41, 42], [50, 51, 52, 53, 54, 55, 56, 57]]
     temperatures = [0.3, 1.0, 2.5]
-    found = entropy_pass.token_entropies(model, prompts, completions, temperatures, 3)
+    found = entropy_pass.token_entropies(model, prompts, completions, temperatures)
     for prompt, completion, ours in zip(prompts, completions, found, strict=True):
         logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
         for temperature, row in zip(temperatures, ours, strict=True):

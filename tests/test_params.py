@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ace_lib import limits, params, profiles
+from ace_lib import declarations, params, profiles
 from ace_lib.params import ParameterError, coerce
 
 CELL = """
@@ -85,7 +85,7 @@ def test_out_of_range_is_refused_with_what_is_allowed(name, value):
     text = {float: "float", int: "int", str: "str", list: "list[float]"}[type(value)]
     with pytest.raises(ParameterError, match="out of range, allowed: ") as caught:
         coerce(name, value, text)
-    assert str(limits.limit_of(name)) in str(caught.value)
+    assert str(declarations.limit_of(name)) in str(caught.value)
 
 
 @given(st.floats(min_value=1e-12, max_value=1.0))
@@ -94,13 +94,13 @@ def test_a_number_survives_being_written_as_text(value):
 
 
 def test_every_limit_says_what_it_allows():
-    for name in limits.LIMITS:
-        assert limits.limit_of(name) is limits.LIMITS[name]
-        assert str(limits.LIMITS[name])
-    assert limits.limit_of("about") is None
+    for name in declarations.LIMITS:
+        assert declarations.limit_of(name) is declarations.LIMITS[name]
+        assert str(declarations.LIMITS[name])
+    assert declarations.limit_of("about") is None
     # The longest rule decides: a learning rate is a rate, but may not be 0.
-    assert not limits.limit_of("learning_rate").allows(0)
-    assert limits.limit_of("pass_rate").allows(0)
+    assert not declarations.limit_of("learning_rate").allows(0)
+    assert declarations.limit_of("pass_rate").allows(0)
 
 
 def test_declarations_have_type_default_and_comment():

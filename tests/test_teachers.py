@@ -170,8 +170,10 @@ def test_a_model_is_sampled_here_and_only_for_what_is_missing(tmp_path, monkeypa
     monkeypatch.setattr(sampling, "sample", spy)
     found = collect_attempts(ROWS, 2, model, OPTIONS, store)
     assert all(text.startswith("<think>\n") for texts in found for text in texts)
-    kept = jsonl_store.reopen(store, lambda row: (row["id"], row["sample"]) != ("p1", 0))
+    kept = [row for row in jsonl_store.reopen(store) if (row["id"], row["sample"]) != ("p1", 0)]
     assert len(kept) == 5
+    store.unlink()
+    jsonl_store.append_rows(store, kept)
     again = collect_attempts(ROWS, 4, model, OPTIONS, store)
     assert asked == [(3, 2), (2, 2), (1, 3)]
     assert [again[0][:2], again[1][1], again[2][:2]] == [found[0], found[1][1], found[2]]

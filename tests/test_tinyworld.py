@@ -134,7 +134,7 @@ def test_an_unknown_benchmark_is_told_from_the_known_ones() -> None:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch):
     """The script that pretrains base models, at a size that takes a second."""
-    monkeypatch.syspath_prepend(Path(tinyworld.__file__).parent / "pretraining")
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "pretraining")
     script = pytest.importorskip("build_base_model")
     from transformers import AutoTokenizer
 

@@ -135,15 +135,10 @@ def make_tests(task: dict, mode: str, rng: random.Random) -> list[dict]:
 
 
 def make_code_problem(mode: str, level: int, rng: random.Random) -> dict:
-    """Draw a code problem.
+    """Draw a problem row without ``id`` and ``source``, with its ``blueprint``.
 
-    Args:
-        mode: "call" (a function) or "stdin" (a whole program), the two formats of P1 section 3.2.
-        level: 1 to 5, the number of parts of the pipeline.
-        rng: source of randomness; equal states give equal problems.
-
-    Returns:
-        A problem row without ``id`` and ``source``, with its ``blueprint``.
+    The mode is "call" (a function) or "stdin" (a whole program), the two formats of P1 section 3.2;
+    the level, 1 to 5, is the number of parts of the pipeline.
     """
     tests: list[dict] = []
     # One answer for every list means that no list passes the filters: draw again.

@@ -98,9 +98,8 @@ def _equation(level: int, rng: random.Random) -> tuple[str, list[Step]]:
         (operator, value if index == 0 else f"#{index - 1}", number)
         for index, (operator, number) in enumerate(reversed(undo))
     ]
-    return rng.choice(["Solve for x: {}.", "Find the x with {}."]).format(
-        f"{expression} = {value}"
-    ), steps
+    form = rng.choice(["Solve for x: {}.", "Find the x with {}."])
+    return form.format(f"{expression} = {value}"), steps
 
 
 def _greatest_common_divisor(level: int, rng: random.Random) -> tuple[str, list[Step]]:
@@ -260,18 +259,10 @@ TOPICS = tuple(KINDS)
 
 
 def make_math_problem(topic: str, level: int, rng: random.Random) -> dict:
-    """Draw a math problem.
+    """Draw a problem row without ``id`` and ``source``, with its ``blueprint``.
 
-    Args:
-        topic: one of `TOPICS`, the papers' four topics (P1 section 3.1).
-        level: 1 to 10, the number of arithmetic steps.
-        rng: source of randomness; equal states give equal problems.
-
-    Returns:
-        A problem row without ``id`` and ``source``, with its ``blueprint``.
-
-    Raises:
-        KeyError: unknown topic.
+    The topic is one of `TOPICS`, the papers' four (P1 section 3.1), else KeyError; the level, 1 to
+    10, is the number of arithmetic steps.
     """
     while True:
         kind = rng.choice(KINDS[topic])

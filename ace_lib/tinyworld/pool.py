@@ -37,16 +37,10 @@ BENCHMARKS = {
 
 
 def make_problem(domain: str, topic: str, level: int, rng: random.Random) -> dict:
-    """Draw one problem row.
+    """Draw one problem row with a ``blueprint`` that only the teacher may read.
 
-    Args:
-        domain: "math" or "code".
-        topic: for math one of the papers' four topics, for code "call" or "stdin".
-        level: 1 (one step) to 5.
-        rng: source of randomness; equal states give equal problems.
-
-    Returns:
-        A problem row with a ``blueprint`` that only the teacher may read.
+    The topic is for math one of the papers' four, for code "call" or "stdin". Equal states of `rng`
+    give equal problems.
     """
     make = make_math_problem if domain == "math" else make_code_problem
     row = {"mode": "", "entry_point": "", "starter_code": "", "tests": [], "time_limit": 2.0}
@@ -58,8 +52,7 @@ def make_problem(domain: str, topic: str, level: int, rng: random.Random) -> dic
 def benchmark(name: str) -> list[dict]:
     """Return the problems of a held-out benchmark, the same on every call.
 
-    Raises:
-        AceError: ``name`` is not in `BENCHMARKS`.
+    Raises AceError: ``name`` is not in `BENCHMARKS`.
     """
     if name not in BENCHMARKS:
         raise AceError(f"no benchmark {name!r}: one of {', '.join(BENCHMARKS)}")
@@ -85,15 +78,8 @@ def benchmarks_of(world: str) -> list[str]:
 def raw_pool(num_math: int, num_code: int, seed: int, world: str = "tiny") -> list[dict]:
     """Return a raw pool as one would scrape it, defects included, in random order.
 
-    Args:
-        num_math: number of math rows.
-        num_code: number of code rows.
-        seed: equal seeds give equal pools.
-        world: one of `WORLDS`.
-
-    Returns:
-        Problem rows with the extra key ``planted``: "" or the name of the row's defect.  Curation
-        must not read it except to score itself.
+    Its rows have the extra key ``planted``: "" or the name of the row's defect.  Curation must not
+    read it except to score itself. Equal seeds give equal pools of a world of `WORLDS`.
     """
     rng = random.Random(f"pool/{seed}")
     rows: list[dict] = []

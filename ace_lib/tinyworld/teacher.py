@@ -117,16 +117,10 @@ def _code_response(problem: dict, style: str, rng: random.Random) -> str:
 
 
 def teacher_responses(problem: dict, num: int, seed: int, style: str | None = None) -> list[str]:
-    """Sample ``num`` responses of the teacher to one problem.
+    """Sample ``num`` responses (the papers take up to 8, P1 section 3.1) to a tiny-world problem.
 
-    Args:
-        problem: a row of the tiny world, with its ``blueprint``.
-        num: number of attempts (the papers take up to 8, P1 section 3.1).
-        seed: attempts with equal seed, problem and index are equal.
-        style: one of `STYLES`; by default each attempt draws its own.
-
-    Returns:
-        Full responses: ``<think>\\n…\\n</think>\\n`` followed by the boxed answer or the program.
+    Those with equal seed, problem and index are equal. Each is a full response: ``<think>\\n…\\n
+    </think>\\n`` followed by the boxed answer or the program. By default each draws its own style.
     """
     write = _math_response if problem["domain"] == "math" else _code_response
     responses = []

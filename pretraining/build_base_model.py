@@ -267,7 +267,7 @@ SFT and RL data are.
 | | |
 |---|---|
 | architecture | Qwen2, {layers} layers, width {hidden}, vocabulary {vocabulary}, RoPE base 1e4 |
-| text | `ace_lib/tinyworld/pretraining/corpus.py`, generated, seed {seed} |
+| text | `pretraining/corpus.py`, generated, seed {seed} |
 | training | {steps:,} batches of {batch:,} tokens, Muon and AdamW |
 | loss | {loss:.3f} nats a token, mean of the last 100 batches (every batch is new text) |
 | time | {minutes:.0f} minutes of training steps on the machine that built it |
@@ -281,7 +281,7 @@ def write_card(
     """Write the model card from what the training run measured."""
     config = Qwen2Config.from_pretrained(out)
     text = CARD.format(
-        script="ace_lib/tinyworld/pretraining/build_base_model.py",
+        script="pretraining/build_base_model.py",
         world=world,
         parameters=num_parameters,
         layers=config.num_hidden_layers,
