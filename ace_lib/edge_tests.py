@@ -52,20 +52,22 @@ def find_edge_tests(
     out. Returns, per problem, `edge_tests`, `num_good` (how many programs agree on them; one alone
     cannot be contradicted) and `dropped`, why the others are none: counts by reason.
     """
-    good = _find_good(problems, programs, judge)
     dropped: list[Counter] = [Counter() for _ in problems]
     tests: list[list[dict]] = [[] for _ in problems]
     for i, problem in enumerate(problems):
-        if not good[i]:
-            dropped[i]["no known-good program"] = number
-            continue
         try:
-            inputs = boundary_inputs(problem, number)
+            tests[i] = [
+                {"input": given, "output": ""} for given in boundary_inputs(problem, number)
+            ]
+            dropped[i]["no new input"] = number - len(tests[i])
         except NotUnderstood as error:
             dropped[i][str(error)] = number
-            continue
-        tests[i] = [{"input": given, "output": ""} for given in inputs]
-        dropped[i]["no new input"] = number - len(inputs)
+    good = _find_good(
+        problems, [p if t else [] for p, t in zip(programs, tests, strict=True)], judge
+    )
+    for i in range(len(problems)):
+        if tests[i] and not good[i]:
+            dropped[i]["no known-good program"], tests[i] = len(tests[i]), []
     timed = [p | {"time_limit": p["time_limit"] / 2} for p in problems]
     recorded = [p | {"comparer": "record"} for p in timed]
     _drop_failed(recorded, [texts[:1] for texts in good], tests, dropped, judge)

@@ -231,9 +231,9 @@ def test_without_a_good_program_or_constraints_nothing_is_added() -> None:
     found = edge_tests.find_edge_tests([WEAK, bare, bare], [[WRONG[:-3]], [GOOD], []], JUDGE, 5)
     assert found["edge_tests"] == [[], [], []]
     assert found["dropped"] == [
-        {"no known-good program": 5},
+        {"no new input": 1, "no known-good program": 4},
         {"no section on the input": 5},
-        {"no known-good program": 5},
+        {"no section on the input": 5},
     ]
 
 
