@@ -10,18 +10,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from ace_lib import AceError
 from ace_lib.text import normalise
-from ace_lib.tokens import (
-    batches,
-    inside,
-    mix,
-    ngram_hashes,
-    normalise_all,
-    number_keys,
-    scan,
-)
+from ace_lib.tokens import batches, mix, ngrams, normalise_all, scan
 
 SHINGLE = 3
 NUM_HASHES = 64
@@ -52,28 +45,29 @@ def minhash_signatures(
     generator = np.random.default_rng(seed)
     factors = generator.integers(0, 2**31, num_hashes, dtype=np.uint32) * 2 + 1  # odd: one to one
     shifts = generator.integers(0, 2**32, num_hashes, dtype=np.uint32)
-    signatures = np.empty((num_hashes, len(prompts)), dtype=np.uint32)
+    signatures = np.full((len(prompts), num_hashes), 2**32 - 1, dtype=np.uint32)
     for first, last in batches(prompts):
-        hashes, starts = _shingles(prompts[first:last], shingle)
-        for j in range(num_hashes):
-            values = hashes * factors[j]
-            values += shifts[j]
-            signatures[j, first:last] = np.minimum.reduceat(values, starts)
-    return signatures.T
+        tokens = scan(prompts[first:last])
+        hashes, places = ngrams(tokens.values, tokens.starts, shingle)
+        hashes = (mix(hashes) >> np.uint64(32)).astype(np.uint32)
+        ends = np.searchsorted(places, tokens.starts[1:])
+        _sign(hashes, ends, factors, shifts, signatures[first:last])
+    return signatures
 
 
-def _shingles(prompts: Sequence[str], shingle: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hash all shingles of a batch to uint32; return them and where each prompt's begin."""
-    tokens = scan(prompts)
-    hashes = ngram_hashes(tokens.values, shingle)
-    hashes = hashes[np.flatnonzero(inside(tokens.starts, shingle))]
-    counts = np.maximum(tokens.counts - shingle + 1, 0)
-    short = np.flatnonzero(counts == 0)  # signs make these one shingle long
-    padded = scan([prompts[i] + " |" * (shingle - int(tokens.counts[i])) for i in short])
-    single = ngram_hashes(padded.values, shingle)[padded.starts[:-1]]
-    hashes = np.insert(hashes, (np.cumsum(counts) - counts)[short], single)
-    counts = np.maximum(counts, 1)
-    return (mix(hashes) >> np.uint64(32)).astype(np.uint32), np.cumsum(counts) - counts
+@njit(cache=True)
+def _sign(
+    hashes: np.ndarray, ends: np.ndarray, factors: np.ndarray, shifts: np.ndarray,
+    signatures: np.ndarray,
+) -> None:  # fmt: skip
+    """Lower every entry of the signatures to the least value over the prompt's shingles."""
+    first = 0
+    for row, end in enumerate(ends):
+        for shingle in range(first, end):
+            for j in range(len(factors)):
+                value = np.uint32(hashes[shingle] * factors[j] + shifts[j])
+                signatures[row, j] = min(signatures[row, j], value)
+        first = end
 
 
 def candidate_pairs(
@@ -83,8 +77,8 @@ def candidate_pairs(
 
     Returns int64 of shape (num_pairs, 2) in rising order, the smaller index first.
     """
-    scanned = (scan(prompts[first:last]) for first, last in batches(prompts))
-    numbers = np.concatenate([np.empty(0, dtype=np.uint64), *map(number_keys, scanned)])
+    found = [scan(prompts[first:last]).numbers for first, last in batches(prompts)]
+    numbers = np.concatenate([np.empty(0, dtype=np.uint64), *found])
     found = [np.empty(0, dtype=np.int64)]
     for start in range(0, signatures.shape[1], band_size):
         keys = numbers.copy()

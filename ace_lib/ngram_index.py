@@ -1,61 +1,234 @@
-"""A table of n-grams by their hashes, made for many look-ups of which few find anything."""
+"""A table of the n-grams of many items, and the search for the item that a text holds most of."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-from ace_lib.tokens import ranges
+from ace_lib.tokens import MIX, Tokens, ngrams
 
-FILTER_SIZE = (1 << 12, 1 << 23)
-"""Least and most entries of a filter, a byte each; 16 per n-gram as long as that suffices."""
-SECOND_LOOK = np.uint64(24)
+LEAST_PROMPT_SHARE = 0.5
+"""Ours. A phrase of a much longer prompt is no leak."""
+LEAST_SENTENCE = 3
+"""Ours. "Find x" begins a sentence of many innocent prompts."""
+MAX_FILTER_BITS = 26
+MAX_BUCKET_BITS = 19
+SECOND_LOOK = np.uint64(32)
 
 
-@dataclass(frozen=True)
-class NgramTable:
-    """N-grams in the order of their hashes.
+class NgramTable(NamedTuple):
+    """The n-grams of items; an item with fewer than n tokens is one n-gram.
 
-    `keys` (uint64, rising) hold the leading bits of each hash above `place`, the mask of the bits
-    that tell where the n-gram begins. `seen` is a Bloom filter, one bool per entry.
+    `keys` (uint64, rising) hold the leading bits of each hash and, in the lower `place_bits`, the
+    token where the n-gram begins. `filter` is a Bloom filter of at least 8 bits per n-gram, up to
+    8 MB. `values` are the hashes of all tokens; item i has those from `starts[i]` to before
+    `starts[i + 1]`, and its numbers are `numbers[i]`, as in `Tokens`. `short_numbers` are those of
+    items with fewer than n tokens.
     """
 
+    n: int
     keys: np.ndarray
-    place: np.uint64
-    seen: np.ndarray
-
-    def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (rising index in `hashes`, position of an n-gram) for pairs that may be equal.
-
-        All equal pairs are among them, and hardly any other; the caller compares the tokens.
-        """
-        found = np.flatnonzero(self.may_hold(hashes))
-        found = found[self.may_hold(hashes[found] << SECOND_LOOK)]
-        order = np.argsort(hashes[found])  # to search in order is several times faster
-        wanted = hashes[found][order]
-        first, counts = np.empty_like(order), np.empty_like(order)
-        first[order] = np.searchsorted(self.keys, wanted & ~self.place)
-        counts[order] = np.searchsorted(self.keys, wanted | self.place, side="right")
-        counts -= first
-        keys = self.keys[ranges(first, counts)]
-        return np.repeat(found, counts), (keys & self.place).view(np.int64)
-
-    def may_hold(self, hashes: np.ndarray) -> np.ndarray:
-        """Look at one entry per hash: False means that no n-gram of the table has it."""
-        return self.seen.take(_leading_bits(hashes, len(self.seen)))
+    place_bits: int
+    filter: np.ndarray
+    buckets: np.ndarray
+    bucket_shift: int
+    values: np.ndarray
+    starts: np.ndarray
+    numbers: np.ndarray
+    short_numbers: np.ndarray
 
 
-def build_table(hashes: np.ndarray, positions: np.ndarray) -> NgramTable:
-    """Sort n-grams by hash; `positions` (int64) tell where each begins."""
-    least, most = FILTER_SIZE
-    seen = np.zeros(min(max(1 << (len(hashes) * 16).bit_length(), least), most), dtype=bool)
-    for look in (hashes, hashes << SECOND_LOOK):
-        seen[_leading_bits(look, len(seen))] = True
-    place = np.uint64((1 << int(positions.max(initial=0)).bit_length()) - 1)
-    keys = (hashes & ~place) | positions.view(np.uint64)
+class Best(NamedTuple):
+    """Per text the item that it holds most of (-1: none), as arrays.
+
+    `item_share` and `text_share` are the shares of the item's and the text's tokens under shared
+    n-grams; the first of these has the `length` tokens from `place`.
+    """
+
+    item: np.ndarray
+    item_share: np.ndarray
+    text_share: np.ndarray
+    place: np.ndarray
+    length: np.ndarray
+
+
+class Marks(NamedTuple):
+    """What one text shares with each item; all is 0 again after each text.
+
+    `items` lists the items found. For each, `first` is the token of the text at which the first
+    shared n-gram begins, `end` that at which the last one ends, and `covered` counts those under
+    all of them. `shared` marks the tokens of all items.
+    """
+
+    items: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+    covered: np.ndarray
+    shared: np.ndarray
+
+
+def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndarray) -> NgramTable:
+    """Sort the n-grams of all items by hash."""
+    keys, places = ngrams(values, starts, n)
+    bits = np.zeros(1 << min(len(keys).bit_length(), MAX_FILTER_BITS - 3), dtype=np.uint8)
+    _fill(bits, keys)
+    place_bits = len(values).bit_length()
+    keys >>= np.uint64(place_bits)
+    keys <<= np.uint64(place_bits)
+    keys |= places.view(np.uint64)
     keys.sort()
-    return NgramTable(keys, place, seen)
+    shift = 64 - min((len(keys) // 2 + 1).bit_length(), MAX_BUCKET_BITS)
+    buckets = _find_buckets(keys, shift)
+    short_numbers = np.unique(numbers[np.diff(starts) < n])
+    return NgramTable(
+        n, keys, place_bits, bits, buckets, shift, values, starts, numbers, short_numbers
+    )
 
 
-def _leading_bits(hashes: np.ndarray, size: int) -> np.ndarray:
-    """Return the leading bits of every hash as an index below `size`, a power of two."""
-    return (hashes >> np.uint64(65 - size.bit_length())).view(np.int64)
+def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
+    """Compare every text with all items; with `same_numbers`, only with those of its numbers."""
+    found = _look_up(table.filter, *ngrams(tokens.values, tokens.starts, table.n))
+    shorter = _look_up_shorter(tokens, table)
+    hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
+    order = np.argsort(places, kind="stable")
+    marks = Marks(
+        *np.zeros((4, len(table.numbers)), dtype=np.int64), np.zeros(len(table.values), dtype=bool)
+    )
+    size = len(tokens.numbers)
+    best = Best(np.full(size, -1), *np.zeros((2, size)), *np.zeros((2, size), dtype=np.int64))
+    _find_best(tokens, table, hashes[order], places[order], same_numbers, marks, best)
+    return best
+
+
+@njit(cache=True)
+def _find_buckets(keys: np.ndarray, shift: int) -> np.ndarray:
+    """Return where the keys with each value of the leading bits begin, and their number."""
+    buckets = np.full((1 << (64 - shift)) + 1, len(keys), dtype=np.uint32)
+    bucket = 0
+    for rank in range(len(keys)):
+        while bucket <= np.int64(keys[rank] >> shift):
+            buckets[bucket] = rank
+            bucket += 1
+    return buckets
+
+
+@njit(cache=True)
+def _fill(bits: np.ndarray, hashes: np.ndarray) -> None:
+    """Set the two bits of each hash in a filter."""
+    last = np.uint64(8 * len(bits) - 1)
+    for value in hashes:
+        for look in (value & last, value >> SECOND_LOOK & last):
+            bits[look >> np.uint64(3)] |= np.uint64(1) << (look & np.uint64(7))
+
+
+@njit(cache=True)
+def _may_hold(bits: np.ndarray, value: int) -> int:
+    """Read whether both bits of a hash are set: 1 or 0."""
+    last = np.uint64(8 * len(bits) - 1)
+    one, two = value & last, value >> SECOND_LOOK & last
+    left = bits[one >> np.uint64(3)] >> (one & np.uint64(7))
+    return left & bits[two >> np.uint64(3)] >> (two & np.uint64(7)) & np.uint64(1)
+
+
+@njit(cache=True)
+def _look_up(
+    bits: np.ndarray, hashes: np.ndarray, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep what the filter may hold: all n-grams that are in the table, and few others."""
+    kept, count = np.empty(len(hashes), dtype=np.int64), 0
+    for index, value in enumerate(hashes):
+        kept[count] = index  # without a branch, so that the processor can look far ahead
+        count += _may_hold(bits, value)
+    return hashes[kept[:count]], places[kept[:count]]
+
+
+@njit(cache=True)
+def _look_up_shorter(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.ndarray]:
+    """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
+    hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
+    for text in range(len(tokens.numbers)):
+        begin, end = tokens.starts[text], tokens.starts[text + 1]
+        is_small = (end - begin) * LEAST_PROMPT_SHARE < table.n
+        rank = np.searchsorted(table.short_numbers, tokens.numbers[text])
+        may_wrap = (
+            rank < len(table.short_numbers) and table.short_numbers[rank] == tokens.numbers[text]
+        )
+        if is_small or may_wrap:
+            for place in range(begin, end):
+                if is_small or tokens.opens[place]:
+                    value = np.uint64(0)
+                    for last in range(place, min(place + table.n - 1, end)):
+                        value = value * MIX + tokens.values[last]
+                        if _may_hold(table.filter, value):
+                            hashes.append(value)
+                            places.append(place)
+    return np.array(hashes, dtype=np.uint64), np.array(places, dtype=np.int64)
+
+
+@njit(cache=True)
+def _find_best(
+    tokens: Tokens, table: NgramTable, hashes: np.ndarray, places: np.ndarray,
+    same_numbers: bool, marks: Marks, best: Best,
+) -> None:  # fmt: skip
+    """Mark what each text shares with items, from n-grams in rising order of place, and choose."""
+    low_bits = (np.uint64(1) << table.place_bits) - np.uint64(1)
+    window = 0
+    for text in range(len(tokens.numbers)):
+        end, num_found = tokens.starts[text + 1], 0
+        while window < len(places) and places[window] < end:
+            value, place = hashes[window] | low_bits, places[window]
+            bucket = value >> table.bucket_shift
+            for rank in range(table.buckets[bucket], table.buckets[bucket + 1]):
+                if table.keys[rank] | low_bits != value:
+                    continue
+                at = np.int64(table.keys[rank] & low_bits)
+                item = np.searchsorted(table.starts, at, side="right") - 1
+                length = min(table.n, table.starts[item + 1] - table.starts[item])
+                if place + length > end or not _equal(
+                    tokens.values, place, table.values, at, length
+                ):
+                    continue
+                if marks.covered[item] == 0:
+                    marks.first[item] = place
+                    marks.items[num_found] = item
+                    num_found += 1
+                marks.covered[item] += place + length - max(place, marks.end[item])
+                marks.end[item] = place + length
+                for token in range(at, at + length):
+                    marks.shared[token] = True
+            window += 1
+        if num_found:
+            _choose(tokens, table, text, marks, num_found, same_numbers, best)
+
+
+@njit(cache=True)
+def _equal(left: np.ndarray, begin: int, right: np.ndarray, other: int, length: int) -> bool:
+    for offset in range(length):
+        if left[begin + offset] != right[other + offset]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _choose(
+    tokens: Tokens, table: NgramTable, text: int, marks: Marks, num_found: int,
+    same_numbers: bool, best: Best,
+) -> None:  # fmt: skip
+    """Choose a whole item first, then the larger shares, then the first item; clean the marks."""
+    top = (False, 0.0, 0.0, 0)
+    for item in marks.items[:num_found]:
+        shared = marks.shared[table.starts[item] : table.starts[item + 1]]
+        place = marks.first[item]
+        item_share = shared.sum() / len(shared)
+        text_share = marks.covered[item] / (tokens.starts[text + 1] - tokens.starts[text])
+        same = tokens.numbers[text] == table.numbers[item]
+        wrapped = same and tokens.opens[place] and len(shared) >= LEAST_SENTENCE
+        counts = len(shared) >= table.n or text_share >= LEAST_PROMPT_SHARE or wrapped
+        rank = (item_share >= 1, min(item_share, text_share), item_share, -item)
+        if counts and (same or not same_numbers) and rank > top:
+            top = rank
+            best.item[text], best.place[text] = item, place
+            best.length[text] = min(table.n, len(shared))
+            best.item_share[text], best.text_share[text] = item_share, text_share
+        shared[:] = False
+        marks.covered[item] = marks.end[item] = 0

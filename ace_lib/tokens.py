@@ -1,213 +1,191 @@
-"""The tokens of many texts at once: one byte buffer, numpy arrays, no Python object per token.
+"""The tokens of many texts at once: one compiled pass over their bytes, no Python object per token.
 
 `scan` splits a whole batch by the rules of `ace_lib.text` (a test compares the two on arbitrary
-text). A token of up to eight bytes is read as one 64-bit word, so equal words are equal tokens;
-longer ones are hashed. Hashes are the same in every process.
+text). Hashes are the same in every process.
+
+The loops are compiled by numba at their first call and kept on disk. A cached loop is compiled
+anew when its own file changes and only then: what it takes from elsewhere must be an argument.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from ace_lib.text import COMMANDS, PAIRS, SIGNS, fold
 
-OTHER, STOP, LETTER, DIGIT, SIGN, WORD = range(6)
-STOPS = ".?:;\n\0"  # a zero byte ends a text
-KINDS = bytes(
-    LETTER if chr(byte).isalpha() or byte >= 128 else DIGIT if chr(byte).isdigit()
-    else SIGN if chr(byte) in SIGNS else STOP if chr(byte) in STOPS else OTHER
-    for byte in range(256)
-)  # fmt: skip
-LOWER = bytes(range(256)).lower()
-WORD_BYTES = 8
-MASKS = np.array([(1 << 8 * size) - 1 for size in range(WORD_BYTES + 1)], dtype=np.uint64)
+OTHER, STOP, LETTER, DIGIT, SIGN, PAIRED_SIGN = range(6)
+STOPS = ".?:;\n"
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing
 SHIFT = np.uint64(29)
-LONG_TOKEN = 64
-BATCH_CHARACTERS = 1 << 19
+ONE = np.uint64(1)
+BACKSLASH, EQUALS, SPACE = b"\\= "
+BATCH_CHARACTERS = 1 << 18
 """Texts are scanned in batches of about this size, whose arrays stay in the processor's cache."""
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The tokens of a batch of texts.
 
-    `buffer` holds the normalised bytes (uint8, with padding at the end); token t is
-    `buffer[begins[t] : begins[t] + lengths[t]]`, its hash `values[t]` (uint64). Text i has the
-    tokens from `starts[i]` to before `starts[i + 1]`; `kinds[b]` is the kind of byte b.
+    `spelled` (uint8) holds the normalised texts, each with a zero byte at its end; token t begins
+    at `begins[t]`, and its hash is `values[t]` (uint64). A sentence, a line or a text begins with
+    it if `opens[t]`. Text i has the tokens from `starts[i]` to before `starts[i + 1]`; `numbers[i]`
+    (uint64) is equal for texts with the same numbers, in any order.
     """
 
-    buffer: np.ndarray
+    spelled: np.ndarray
     begins: np.ndarray
-    lengths: np.ndarray
     values: np.ndarray
+    opens: np.ndarray
     starts: np.ndarray
+    numbers: np.ndarray
+
+    def spell(self, place: int, length: int) -> str:
+        """Write the `length` tokens from `place`, which are of one text."""
+        span = self.spelled[self.begins[place] : self.begins[place + length]]
+        return span.tobytes().rstrip(b" \0").decode()
+
+
+class Rules(NamedTuple):
+    """The kind of every byte; the hashes of the tokens to rewrite, rising, and the new tokens."""
+
     kinds: np.ndarray
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Number of tokens of each text."""
-        return np.diff(self.starts)
-
-    def spell(self, places: np.ndarray, lengths: np.ndarray) -> list[str]:
-        """Write the `lengths[i]` tokens from `places[i]`, with single spaces, for every i."""
-        plain, chosen = self.buffer.tobytes(), ranges(places, lengths)
-        begins, sizes = self.begins[chosen].tolist(), self.lengths[chosen].tolist()
-        words = [plain[at : at + size] for at, size in zip(begins, sizes, strict=True)]
-        ends = np.cumsum(lengths).tolist()
-        spans = zip([0, *ends], ends, strict=False)
-        return [b" ".join(words[first:last]).decode() for first, last in spans]
+    hashes: np.ndarray
+    rewritten: np.ndarray
 
 
-def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Count up from each of `starts`, `counts[i]` numbers from the i-th; all in one array."""
-    ends = np.cumsum(counts)
-    return np.arange(counts.sum()) + np.repeat(starts - ends + counts, counts)
+def _kind(character: str) -> int:
+    if character.isalpha() or character >= "\x80":
+        return LETTER
+    if character.isdigit():
+        return DIGIT
+    if character in SIGNS:
+        return PAIRED_SIGN if f"{character}=" in PAIRS else SIGN
+    return STOP if character in STOPS else OTHER
+
+
+def _read_rules() -> Rules:
+    words = {_hash_word(old.encode()): new.encode() for old, new in (COMMANDS | PAIRS).items()}
+    hashes = sorted(words)
+    rewritten = np.zeros((len(words), 8), dtype=np.uint8)
+    for row, value in zip(rewritten, hashes, strict=True):
+        row[: len(words[value])] = list(words[value])
+    kinds = np.array([_kind(chr(byte)) for byte in range(256)], dtype=np.uint8)
+    return Rules(kinds, np.array(hashes, dtype=np.uint64), rewritten)
+
+
+def _hash_word(word: bytes) -> int:
+    value = 0
+    for byte in word:
+        value = (value ^ byte) * int(MIX) % 2**64
+    return value
+
+
+RULES = _read_rules()
 
 
 def scan(texts: Sequence[str]) -> Tokens:
     """Tokenise `texts`."""
-    plain = _join(texts) + bytes(WORD_BYTES)
-    kinds = np.frombuffer(bytearray(plain.translate(KINDS)), dtype=np.uint8)
-    buffer = np.frombuffer(bytearray(plain.translate(LOWER)), dtype=np.uint8)
-    _rewrite_pairs(kinds, buffer)
-    begins, lengths = _split(kinds)
-    begins, lengths = _rewrite_commands(buffer, begins, lengths)
-    ends = np.flatnonzero(buffer[: len(plain) - WORD_BYTES + 1] == 0)  # the last is padding
-    starts = np.zeros(len(texts) + 1, dtype=np.int64)
-    starts[1:] = np.searchsorted(begins, ends[: len(texts)])
-    return Tokens(buffer, begins, lengths, _hash_spans(buffer, begins, lengths), starts, kinds)
+    folded = b"\0".join([b"", *map(fold, texts), b""]).lower()
+    if folded.count(0) > len(texts) + 1:
+        return scan([text.replace("\0", " ") for text in texts])
+    return Tokens(*_scan(np.frombuffer(folded, dtype=np.uint8), len(texts), RULES))
 
 
-def _join(texts: Sequence[str]) -> bytes:
-    """Join the texts, folded, with zero bytes between them."""
-    joined = fold("\0".join(texts))
-    if joined.count(0) >= max(1, len(texts)):
-        joined = fold("\0".join([text.replace("\0", " ") for text in texts]))
-    return joined
+@njit(cache=True)
+def mix(value: np.ndarray) -> np.ndarray:
+    """Spread the bits of uint64 values, one to one."""
+    value = value * MIX
+    return (value ^ (value >> SHIFT)) * MIX
 
 
-def _rewrite_pairs(kinds: np.ndarray, buffer: np.ndarray) -> None:
-    """Write `le` for `<=` and the like, in place.
+@njit(cache=True)
+def _scan(folded: np.ndarray, num_texts: int, rules: Rules) -> tuple[np.ndarray, ...]:
+    """Walk once over the folded texts, with a zero byte before and after each."""
+    spelled = np.empty(2 * len(folded), dtype=np.uint8)
+    begins = np.empty(len(folded) + 1, dtype=np.int64)
+    values = np.empty(len(folded), dtype=np.uint64)
+    opens = np.empty(len(folded), dtype=np.bool_)
+    starts = np.zeros(num_texts + 1, dtype=np.int64)
+    numbers = np.zeros(num_texts, dtype=np.uint64)
+    at, size, token = ONE, np.uint64(0), 0  # unsigned: faster, for no index is below 0
+    for text in range(num_texts):
+        opening = True
+        while folded[at]:
+            kind = rules.kinds[folded[at]]
+            if kind <= STOP:
+                opening |= kind == STOP
+                at += ONE
+                continue
+            may_change = folded[at - ONE] == BACKSLASH
+            value, begins[token] = np.uint64(0), size
+            while True:
+                value = (value ^ folded[at]) * MIX
+                spelled[size] = folded[at]
+                size += ONE
+                at += ONE
+                if rules.kinds[folded[at]] != kind or kind >= SIGN:
+                    break
+            if kind == PAIRED_SIGN and folded[at] == EQUALS:
+                value = (value ^ folded[at]) * MIX
+                at += ONE
+                may_change = True
+            if may_change:
+                rule = np.searchsorted(rules.hashes, value)
+                if rule < len(rules.hashes) and rules.hashes[rule] == value:
+                    value, size = np.uint64(0), np.uint64(begins[token])
+                    for byte in rules.rewritten[rule]:
+                        if byte:
+                            value = (value ^ byte) * MIX
+                            spelled[size] = byte
+                            size += ONE
+                    if value == 0:
+                        continue
+            values[token], opens[token] = mix(value), opening
+            if kind == DIGIT:
+                numbers[text] += values[token]
+            opening = False
+            spelled[size] = SPACE
+            size += ONE
+            token += 1
+        if token > starts[text]:
+            size -= ONE  # the last space
+        spelled[size] = 0
+        size += ONE
+        at += ONE
+        starts[text + 1] = token
+    begins[token] = size
+    return spelled[:size], begins[: token + 1], values[:token], opens[:token], starts, numbers
 
-    Each gets a kind that no neighbour has: letters have another, and so has a pair two bytes on.
+
+@njit(cache=True)
+def ngrams(values: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of all n-grams, text by text, and the token at which each begins.
+
+    A text with fewer than n tokens is one n-gram, one without tokens is none.
     """
-    equals = np.flatnonzero(buffer == ord("="))
-    for pair, word in PAIRS.items():
-        seconds = equals[buffer[equals - 1] == ord(pair[0])]
-        for place, byte in ((seconds - 1, word[0]), (seconds, word[1])):
-            buffer[place] = ord(byte)
-            kinds[place] = WORD + (seconds >> 1 & 1)
-
-
-def _split(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find runs of one kind of byte; a sign is a run of its own. Returns begins and lengths."""
-    changes = np.empty(len(kinds) + 1, dtype=bool)
-    changes[0] = changes[-1] = True
-    np.not_equal(kinds[1:], kinds[:-1], out=changes[1:-1])
-    signs = kinds == SIGN
-    inside = kinds > STOP
-    begins = np.flatnonzero((changes[:-1] | signs) & inside)
-    ends = np.flatnonzero((changes[1:] | signs) & inside)
-    return begins, ends - begins + 1
-
-
-def words_at(buffer: np.ndarray) -> np.ndarray:
-    """View `buffer` as the 64-bit words that begin at each of its bytes but the last seven."""
-    size = len(buffer) - WORD_BYTES + 1
-    return np.ndarray(size, dtype="<u8", buffer=buffer.data, strides=(1,))
-
-
-def _hash_spans(buffer: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Hash the bytes of every token; up to eight bytes the hash loses nothing."""
-    words = words_at(buffer)
-    values = words[begins]
-    values &= MASKS.take(lengths, mode="clip")
-    longer, offset = np.flatnonzero(lengths > WORD_BYTES), WORD_BYTES
-    while len(longer) and offset < LONG_TOKEN:
-        rest = np.minimum(lengths[longer] - offset, WORD_BYTES)
-        values[longer] = values[longer] * MIX + (words[begins[longer] + offset] & MASKS[rest])
-        offset += WORD_BYTES
-        longer = longer[lengths[longer] > offset]
-    for token in longer.tolist():
-        span = buffer[begins[token] : begins[token] + lengths[token]]
-        values[token] = int.from_bytes(blake2b(span, digest_size=8).digest(), "little")
-    return mix(values)
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """Spread the bits of uint64 `values`, one to one and in place."""
-    values *= MIX
-    values ^= values >> SHIFT
-    values *= MIX
-    return values
-
-
-def hash_words(words: Sequence[str]) -> np.ndarray:
-    """Return the hashes that `scan` gives to single tokens."""
-    buffer = np.frombuffer(("\0".join(words)).encode() + bytes(WORD_BYTES), dtype=np.uint8)
-    lengths = np.array([len(word.encode()) for word in words])
-    return _hash_spans(buffer, np.cumsum(lengths + 1) - lengths - 1, lengths)
-
-
-def _command_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the commands' hashes in rising order, their replacements as words and the lengths."""
-    new = [word.encode() for word in COMMANDS.values()]
-    hashes = hash_words(list(COMMANDS))
-    words = np.array([int.from_bytes(word, "little") for word in new], dtype=np.uint64)
-    order = np.argsort(hashes)
-    return hashes[order], words[order], np.array(list(map(len, new)))[order]
-
-
-COMMAND_HASHES, NEW_WORDS, NEW_LENGTHS = _command_table()
-
-
-def _rewrite_commands(
-    buffer: np.ndarray, begins: np.ndarray, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put LaTeX commands into their plain form, in place; return the tokens that are left."""
-    behind = np.flatnonzero(buffer == ord("\\")) + 1
-    if not len(behind) or not len(begins):
-        return begins, lengths
-    commands = np.searchsorted(begins, behind)
-    commands = commands[begins.take(commands, mode="clip") == behind]
-    values = _hash_spans(buffer, begins[commands], lengths[commands])
-    place = np.searchsorted(COMMAND_HASHES, values)
-    known = COMMAND_HASHES.take(place, mode="clip") == values
-    commands, place = commands[known], place[known]
-    words, at = words_at(buffer), begins[commands]
-    # In rising order, so that what a word holds of the next command is overwritten by that.
-    words[at] = words[at] & ~MASKS[NEW_LENGTHS[place]] | NEW_WORDS[place]
-    lengths[commands] = NEW_LENGTHS[place]
-    left = np.flatnonzero(lengths)
-    return begins[left], lengths[left]
-
-
-def ngram_hashes(values: np.ndarray, n: int) -> np.ndarray:
-    """Hash the n-gram that starts at each token; n - 1 fewer than there are tokens.
-
-    The hash is a polynomial in MIX, built by doubling: that of 2m tokens from two of m. N-grams run
-    on across the end of a text; `inside` tells which do not.
-    """
-    if len(values) < n:
-        return np.empty(0, dtype=np.uint64)
-    hashes, length, factor = values, 1, int(MIX)
-    for bit in bin(n)[3:]:
-        doubled = hashes[:-length] * np.uint64(factor)
-        doubled += hashes[length:]
-        hashes, length, factor = doubled, 2 * length, factor * factor % 2**64
-        if bit == "1":
-            longer = hashes[:-1] * MIX
-            longer += values[length:]
-            hashes, length, factor = longer, length + 1, factor * int(MIX) % 2**64
-    return hashes
+    hashes = np.empty(len(values), dtype=np.uint64)
+    places = np.empty(len(values), dtype=np.int64)
+    factor = np.uint64(1)
+    for _ in range(n):
+        factor *= MIX
+    count = 0
+    for text in range(len(starts) - 1):
+        value, first = np.uint64(0), starts[text]
+        for token in range(first, starts[text + 1]):
+            value = value * MIX + values[token]
+            if token >= first + n:
+                value -= values[token - n] * factor
+            if token >= first + n - 1 or token == starts[text + 1] - 1:
+                hashes[count], places[count] = value, max(first, token - n + 1)
+                count += 1
+    return hashes[:count], places[:count]
 
 
 def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Cut `texts` into ranges (first, last + 1) of about `BATCH_CHARACTERS`."""
-    ends = np.cumsum([len(text) for text in texts])
+    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64))
     last = 0
     while last < len(texts):
         first, full = last, ends[last] - len(texts[last]) + BATCH_CHARACTERS
@@ -218,39 +196,6 @@ def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 def normalise_all(texts: Sequence[str]) -> list[str]:
     """Return `text.normalise` of every text."""
     scanned = (scan(texts[first:last]) for first, last in batches(texts))
-    return [text for tokens in scanned for text in tokens.spell(tokens.starts[:-1], tokens.counts)]
-
-
-def number_keys(tokens: Tokens) -> np.ndarray:
-    """Return one uint64 per text that is equal for texts with the same numbers, in any order."""
-    numbers = np.flatnonzero(tokens.buffer.take(tokens.begins) - np.uint8(ord("0")) < 10)
-    sums = np.zeros(len(numbers) + 1, dtype=np.uint64)
-    np.cumsum(tokens.values[numbers], out=sums[1:])
-    return np.diff(sums[np.searchsorted(numbers, tokens.starts)])
-
-
-def text_of(starts: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return for each token position the number of the text that it belongs to."""
-    return np.searchsorted(starts, positions, side="right") - 1
-
-
-def inside(starts: np.ndarray, n: int) -> np.ndarray:
-    """Tell for the n-gram that begins at each token whether it ends in the same text."""
-    ends = starts[1:]
-    whole = np.ones(starts[-1], dtype=bool)
-    for back in range(1, n):
-        whole[ends[ends >= back] - back] = False
-    return whole
-
-
-def sentence_begins(tokens: Tokens, places: np.ndarray) -> np.ndarray:
-    """Tell for the tokens at `places` whether a sentence, a line or a text begins with each."""
-    found = np.zeros(len(places), dtype=bool)
-    before = places - 1
-    first = np.where(places > 0, tokens.begins[before] + tokens.lengths[before], -1)  # -1: padding
-    byte, left = tokens.begins[places] - 1, np.arange(len(places))
-    while len(left):
-        found[left] = tokens.kinds[byte[left]] == STOP
-        byte[left] -= 1
-        left = left[~found[left] & (byte[left] >= first[left])]
-    return found
+    return [
+        text for tokens in scanned for text in tokens.spelled.tobytes().decode().split("\0")[:-1]
+    ]

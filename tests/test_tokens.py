@@ -41,10 +41,13 @@ ALPHABET = [
 
 def assert_same_tokens(texts: list[str]) -> None:
     scanned = tokens.scan(texts)
-    spelled = scanned.spell(scanned.starts[:-1], scanned.counts)
-    assert spelled == [text.normalise(one) for one in texts]
-    words = " ".join(spelled).split()
-    assert np.array_equal(scanned.values, tokens.hash_words(words) if words else [])
+    expected = [text.tokenize(one) for one in texts]
+    assert scanned.spelled.tobytes().decode().split("\0")[:-1] == list(map(" ".join, expected))
+    assert np.diff(scanned.starts).tolist() == list(map(len, expected))
+    words = sum(expected, [])
+    assert [scanned.spell(place, 1) for place in range(len(words))] == words
+    assert len(set(zip(words, scanned.values.tolist(), strict=True))) == len(set(words))
+    assert len(set(scanned.values.tolist())) == len(set(words))
 
 
 def test_awkward_texts_are_scanned_by_the_rules() -> None:
@@ -88,18 +91,20 @@ def test_ngram_hashes_are_equal_for_equal_ngrams_and_stay_inside_one_text(n: int
     rng = random.Random(n)
     texts = [" ".join(rng.choices("ab", k=rng.randint(0, 20))) for _ in range(60)]
     scanned = tokens.scan(texts)
-    hashes = tokens.ngram_hashes(scanned.values, n)
-    places = np.flatnonzero(tokens.inside(scanned.starts, n))
-    by_hand = [tuple(w[i : i + n]) for w in map(str.split, texts) for i in range(len(w) - n + 1)]
-    assert len(places) == len(by_hand)
-    assert len(set(zip(hashes[places].tolist(), by_hand, strict=True))) == len(set(by_hand))
-    assert len(set(hashes[places].tolist())) == len(set(by_hand))
+    hashes, places = tokens.ngrams(scanned.values, scanned.starts, n)
+    by_hand = [
+        (start + i, tuple(words[i : i + n]))
+        for start, words in zip(scanned.starts.tolist(), map(str.split, texts), strict=False)
+        for i in range(max(len(words) - n + 1, min(1, len(words))))
+    ]
+    assert places.tolist() == [place for place, _ in by_hand]
+    grams = [gram for _, gram in by_hand]
+    assert len(set(zip(hashes.tolist(), grams, strict=True))) == len(set(grams))
+    assert len(set(hashes.tolist())) == len(set(grams))
 
 
 def test_number_keys_are_equal_for_the_same_numbers_in_any_order() -> None:
-    keys = tokens.number_keys(
-        tokens.scan(["2 cats, 13 dogs", "13 and 2", "2 and 2 and 13", "", "x"])
-    )
+    keys = tokens.scan(["2 cats, 13 dogs", "13 and 2", "2 and 2 and 13", "", "x"]).numbers
     assert keys[0] == keys[1] != keys[2]
     assert keys[3] == keys[4] == 0
 
@@ -115,9 +120,7 @@ def test_texts_in_batches_are_normalised_one_by_one() -> None:
     [("Find x. Now y", [1, 0, 1, 0]), ("a\nb c", [1, 1, 0]), ("a: b? ; c", [1, 1, 1]), ("", [])],
 )
 def test_sentences_begin_after_a_stop_or_a_line(one: str, begins: list[int]) -> None:
-    scanned = tokens.scan([one])
-    places = np.arange(len(scanned.begins))
-    assert tokens.sentence_begins(scanned, places).tolist() == begins
+    assert tokens.scan([one]).opens.tolist() == begins
 
 
 def test_batches_cover_every_text_once() -> None:
