@@ -57,6 +57,7 @@ def main() -> None:
         "benchmarks": [Path(path).name for path in benchmarks],
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),
+        "load_average": round(os.getloadavg()[1], 1),  # far above the cores: read the CPU seconds
         "step_cpu_s": {step: round(rows / rate, 2) for step, rate in rates.items()},
         "funnel": found["steps"],
         "removed_per_benchmark": found["removed_per_benchmark"],
