@@ -26,6 +26,7 @@ MATH_COLUMNS = {
     "level": ("level",),
     "source": ("source",),
 }
+KNOWN_GOOD = 3  # solutions kept of each problem, of up to hundreds; ours. They try its tests
 NO_ANSWER = ("proof", "notfound")  # what NuminaMath writes where there is none
 
 
@@ -157,7 +158,7 @@ def adapt_acemath(raw: dict, default_id: str) -> dict:
 
 def adapt_opencodereasoning(raw: dict, default_id: str) -> dict:
     """Translate OpenCodeReasoning; `id` names the question, so it repeats, and is not taken."""
-    others = {"id": default_id, "domain": "code", "solution": str(raw["solution"] or "")}
+    others = {"id": default_id, "domain": "code", "solutions": [str(raw["solution"] or "")]}
     row = _worked_row(raw["input"], raw["output"], **others)
     return row | {"source": str(raw["dataset"] or ""), "license": raw["license"]}
 
@@ -212,7 +213,7 @@ def _call_problem(id: str, prompt: str, entry_point: str, source: str, solution:
     return make_problem_row(
         id=id, domain="code", prompt=prompt, mode="call", entry_point=entry_point,
         starter_code=asserts.function_header(solution, entry_point), tests=tests,
-        tests_left_out=left_out, solution=solution,
+        tests_left_out=left_out, solutions=[solution],
     )  # fmt: skip
 
 
@@ -228,7 +229,7 @@ def adapt_apps(raw: dict, default_id: str) -> dict:
         prompt=str(raw["question"] or ""),
         starter_code=str(raw.get("starter_code") or ""),
         topic=str(raw.get("difficulty") or ""),
-        solution=str(next(iter(solutions or []), "")),
+        solutions=list(map(str, (solutions or [])[:KNOWN_GOOD])),
         url=str(raw.get("url") or ""),
     )
 
@@ -236,13 +237,13 @@ def adapt_apps(raw: dict, default_id: str) -> dict:
 def adapt_deepcoder(raw: dict, default_id: str) -> dict:
     """Translate DeepCoder-Preview; its subsets state tests and the function's name differently."""
     metadata = read_json(raw.get("metadata") or "{}")
-    solutions = raw.get("solutions") or [""]
+    solutions = raw.get("solutions") or []
     return _tested_problem(
         lambda: read_tests(raw["tests"] or "[]", metadata.get("func_name") or ""),
         id=default_id,
         prompt=str(raw["problem"] or ""),
         starter_code=str(raw.get("starter_code") or ""),
-        solution=solutions if isinstance(solutions, str) else solutions[0],
+        solutions=[solutions] if isinstance(solutions, str) else list(solutions[:KNOWN_GOOD]),
     )
 
 

@@ -74,7 +74,7 @@ SOURCES: dict[str, Source] = {
         "177913a7bd43791646ef6a43645caa3c871ab3db", config="taco",
     ),
     "taco": Source(
-        "BAAI/TACO", adapters.adapt_apps, revision="d593ed0a2becbbc952230bb89be09189bf1056dc",
+        "BAAI/TACO", adapters.adapt_apps, "apache-2.0", "d593ed0a2becbbc952230bb89be09189bf1056dc",
         files=tuple(f"ALL/train-{part:05}-of-00009.parquet" for part in range(9)),
     ),
     "apps": Source(

@@ -3,6 +3,7 @@
 `ace_lib.problems` translates known layouts; here a row keeps every column, whatever it means.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from ace_lib.adapters import ID_COLUMNS, PROMPT_COLUMNS
 from ace_lib.problems import ProblemFileError, iterate_jsonl, write_jsonl, written_whole
 
 STATEMENT_COLUMNS = (*PROMPT_COLUMNS, "text", "question_content", "instruction")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which no file can hold."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Row:
 def read_rows(path: str | Path, column: str = "") -> Iterator[Row]:
     """Yield every row of a file with its statement, from `column` or the first known one.
 
-    A row whose statement is missing, empty or no text says so in `problem`. Raises ProblemFileError
+    A row whose statement is missing, empty, broken or no text says so in `problem`. Raises
+    ProblemFileError
     for a file that cannot be read, a malformed line, and a first row without the column.
     """
     for number, data in raw_rows(Path(path)):
@@ -44,7 +48,9 @@ def read_rows(path: str | Path, column: str = "") -> Iterator[Row]:
         problem = "" if usable else f"{column!r} is {'empty' if column in data else 'missing'}"
         if not usable and text and not isinstance(text, str):
             problem = f"{column!r} is a {type(text).__name__}, not text"
-        yield Row(str(path), number, data, text if usable else "", problem)
+        elif usable and (broken := SURROGATE.search(text)):
+            problem = f"broken encoding: {column!r} holds {broken.group()!r}"
+        yield Row(str(path), number, data, "" if problem else text, problem)
 
 
 def _find_column(path: str | Path, data: dict, column: str) -> str:

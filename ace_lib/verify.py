@@ -26,9 +26,9 @@ from ace_lib.verify_pool import LocalPool
 
 STATUSES = (
     "passed", "wrong_answer", "runtime_error", "timeout", "memory", "output_limit", "no_answer",
-    "invalid_problem", "verifier_error",
+    "invalid_problem", "verifier_error", "recorded",
 )  # fmt: skip
-NO_REWARD = ("invalid_problem", "verifier_error")
+NO_REWARD = ("invalid_problem", "verifier_error", "recorded")
 BACKENDS = ("local", "ray", "http", "unsafe")
 UNSAFE_WARNING = (
     "warning: backend 'unsafe': programs written by a model run as you, with your files and your "

@@ -78,8 +78,9 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
 
     Args:
         row: `response` or `program`, `mode`, `entry_point`, `tests`, and optionally `time_limit`
-            (CPU seconds per test), `memory_mb`, `comparer` (`livecodebench`, `exact`, `float`, or
-            `checker` with the source in `checker`).
+            (CPU seconds per test), `memory_mb`, `comparer` (`livecodebench`, `exact`, `float`,
+            `checker` with the source in `checker`, or `record`, which judges nothing: a program
+            that ends well on every input is `recorded`, with its `outputs` in the detail).
         sandbox: where the program runs.
         isolated: a fresh process per test instead of one per program.
 
@@ -108,16 +109,32 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
             cpu_seconds=float(row.get("time_limit") or TIME_LIMIT),
             memory_bytes=int(row.get("memory_mb") or Limits.memory_bytes >> 20) << 20,
         )
+        outputs = _record(tests, row["mode"]) if comparer == "record" else None
         entry_point = row["entry_point"] if row["mode"] == "call" else ""
         status, more = _run_tests(
             lambda: sandbox.open(program, entry_point, len(tests), limits), tests, isolated
         )
+        if outputs is not None and status == "passed":
+            return "recorded", {**detail, **more, "outputs": outputs}
         return status, {**detail, **more}
     except InvalidProblem as error:
         return "invalid_problem", {**detail, "reason": str(error)}
     finally:
         if checker is not None:
             checker.close()
+
+
+def _record(tests: list[Test], mode: str) -> list:
+    """Let every test accept what can be an expected output, and collect it."""
+    outputs: list = []
+
+    def record(output: bytes) -> bool:
+        outputs.append(output.decode() if mode == "stdin" else decoded(json.loads(output)))
+        return True
+
+    for test in tests:
+        test.judge = record
+    return outputs
 
 
 def _run_tests(
@@ -168,7 +185,7 @@ def _prepare(row: dict, comparer: str, checker: Checker | None) -> list[Test]:
     tests, mode = row.get("tests"), row.get("mode")
     if mode not in ("stdin", "call"):
         raise InvalidProblem(f"mode is {mode!r}: must be 'stdin' or 'call'")
-    if checker is None and comparer not in COMPARERS:
+    if checker is None and comparer not in (*COMPARERS, "record"):
         raise InvalidProblem(f"unknown comparer {comparer!r}")
     if not isinstance(tests, list) or not tests:
         raise InvalidProblem("there are no tests")

@@ -92,15 +92,15 @@ def check_code_problems(
 ) -> dict[str, list]:
     """Run the attempts and deliberately broken programs on each code problem's tests.
 
-    The known-good program is the problem's `solution`; where it has none, the program that most
-    attempts agree on, letter by letter. Known-wrong are mutants of it, and a program that gives the
-    same answer to every input. Returns per problem `num_correct` (attempts that pass), `known_good`
-    (its status, "" without one), `surviving_mutants` (the share of mutants that the tests let pass)
-    and `constant_passes`.
+    The known-good program is the first of the problem's `solutions`; where it has none, the program
+    that most attempts agree on, letter by letter. Known-wrong are mutants of it, and a program that
+    gives the same answer to every input. Returns per problem `num_correct` (attempts that pass),
+    `known_good` (its status, "" without one), `surviving_mutants` (the share of mutants that the
+    tests let pass) and `constant_passes`.
     """
     programs = [[program(text) for text in texts] for texts in attempts]
     known_good = [
-        problem.get("solution") or _consensus(texts)
+        next(iter(problem.get("solutions", ())), "") or _consensus(texts)
         for problem, texts in zip(problems, programs, strict=True)
     ]
     mutants = [

@@ -35,6 +35,7 @@ def test_two_nodes_and_one_machine_give_the_same_rows() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"{len(POOL)} rows on 2 nodes" in done.stdout
+    assert "files of notebook 01 are the same" in done.stdout
 
 
 def test_a_marked_column_is_replaced_and_no_row_is_lost(table) -> None:

@@ -217,7 +217,7 @@ def code_problem(*tests: tuple[list, object], solution: str = LARGEST) -> dict:
         entry_point="f",
         tests=[{"input": [xs], "output": output} for xs, output in tests],
         time_limit=2,
-        solution=solution,
+        solutions=[solution],
     )
 
 

@@ -55,13 +55,16 @@ def test_every_row_is_in_one_output(tmp_path, capsys, suffix, rule) -> None:
 
 def test_rows_without_a_statement_are_counted_and_reported(tmp_path, capsys) -> None:
     bad = [{"problem": ""}, {"problem": None}, {"problem": ["x"]}, {"answer": "1"}]
-    assert main(files(tmp_path, candidates=[CLEAN, *bad, LEAK])) == 0
+    bad += [{"problem": "half \ud83d a sign"}]
+    arguments = files(tmp_path)
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, [CLEAN, *bad, LEAK])))
+    assert main(arguments) == 0
     report = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
-    assert [row["row"] for row in report if row["reason"] == "skipped"] == [2, 3, 4, 5]
-    assert [row.get("detail", "").split()[-1:] for row in report[:4]] == [
-        ["empty"], ["empty"], ["text"], ["missing"],
+    assert [row["row"] for row in report if row["reason"] == "skipped"] == [2, 3, 4, 5, 6]
+    assert [row.get("detail", "").split()[-1:] for row in report[:5]] == [
+        ["empty"], ["empty"], ["text"], ["missing"], ["'\\ud83d'"],
     ]  # fmt: skip
-    assert "4 removed: skipped" in capsys.readouterr().out
+    assert "5 removed: skipped" in capsys.readouterr().out
 
 
 def test_repeated_ids_are_counted_and_both_rows_decided(tmp_path, capsys) -> None:

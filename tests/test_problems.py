@@ -194,7 +194,7 @@ def test_humaneval_asserts_become_call_tests_and_the_rest_is_counted() -> None:
     assert row["tests_left_out"] == 5
     assert row["starter_code"] == "import math\ndef grow(x: int) -> int:"
     assert "Return x + 1." in row["prompt"]
-    assert row["solution"].endswith("return x + 1\n")
+    assert row["solutions"][0].endswith("return x + 1\n")
 
 
 def test_mbpp_gives_the_name_that_its_statement_withholds() -> None:

@@ -114,7 +114,7 @@ LAYOUTS: dict[str, tuple[dict, dict]] = {
             "license": "mit", "dataset": "taco", "split": "train", "difficulty": "EASY",
             "solution": TWICE,
         },
-        {"prompt": "Double it.", "solution": TWICE, "license": "mit", "domain": "code"},
+        {"prompt": "Double it.", "solutions": [TWICE], "license": "mit", "domain": "code"},
     ),
     "opc-sft-stage2": (
         {
@@ -123,15 +123,15 @@ LAYOUTS: dict[str, tuple[dict, dict]] = {
         },
         CALLED | {"id": "opc/5", "response": "Here: …", "starter_code": "def twice(x):"},
     ),
-    "apps": (APPS | {"id": 7}, PRINTED | {"solution": TWICE, "topic": "introductory"}),
-    "taco": (TACO, CALLED | {"solution": TWICE, "starter_code": "def twice(x):\n\t"}),
+    "apps": (APPS | {"id": 7}, PRINTED | {"solutions": [TWICE], "topic": "introductory"}),
+    "taco": (TACO, CALLED | {"solutions": [TWICE], "starter_code": "def twice(x):\n\t"}),
     "deepcoder": (
         {"problem": "Double it.", "solutions": [TWICE], "tests": json.dumps(FUNCTION_TESTS)},
-        CALLED | {"solution": TWICE},
+        CALLED | {"solutions": [TWICE]},
     ),
     "deepcoder-taco": (
         {"problem": "Double it.", "solutions": [TWICE], "tests": json.dumps(STDIN)},
-        PRINTED | {"solution": TWICE},
+        PRINTED | {"solutions": [TWICE]},
     ),
     "aime24": (
         ASKED | {"id": 60, "solution": "Add.", "url": "https://example.org", "year": "2024"},

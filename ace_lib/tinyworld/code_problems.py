@@ -39,6 +39,11 @@ REDUCES = {
 NEEDS_VALUE = ("largest", "smallest", "first", "last")
 FUNCTION_NAMES = ("solve", "f", "answer", "compute")
 FORMATS = ("call", "stdin")
+# Beside the statement, not in it: the bundled base model has learned the bare statements.
+CONSTRAINTS = {
+    "call": "0 <= xs.length <= 20, -100 <= xs[i] <= 100",
+    "stdin": "The only line contains n integers x_1, x_2, …, x_n (0 ≤ n ≤ 20, -100 ≤ x_i ≤ 100).",
+}
 NUM_TESTS = 6
 HIGHEST_LEVEL = 5
 
@@ -83,11 +88,13 @@ def describe(task: dict) -> str:
     return text if task["default"] is None else f"{text}, or {task['default']} if there are none"
 
 
-def program(task: dict, mode: str, entry_point: str) -> str:
-    """Write the program of a task, in the one style that the world uses."""
+def program(task: dict, mode: str, entry_point: str, functional: bool = False) -> str:
+    """Write the program of a task, in the one style that the world uses, or with filter and map."""
     where = " and ".join(FILTERS[name][0].format(k=k) for name, k in task["filters"])
     expression = MAPS[task["map"][0]][0].format(k=task["map"][1]) if task["map"] else "x"
     comprehension = f"[{expression} for x in xs{f' if {where}' if where else ''}]"
+    if functional:
+        comprehension = f"list(map(lambda x: {expression}, filter(lambda x: {where or True}, xs)))"
     result = REDUCES[task["reduce"]][0]
     if task["default"] is not None:
         result = f"{result} if ys else {task['default']}"

@@ -92,7 +92,17 @@ def raw_pool(num_math: int, num_code: int, seed: int, world: str = "tiny") -> li
             planted = copy.deepcopy(row) | {"planted": kind}
             rows.append(DEFECTS[domain][kind][1](planted, clean, rng) if kind and clean else row)
     rng.shuffle(rows)
-    return [row | {"id": f"pool-{index:06d}"} for index, row in enumerate(rows)]
+    return [
+        row | {"id": f"pool-{index:06d}"} | (_known_of_code(row) if row["mode"] else {})
+        for index, row in enumerate(rows)
+    ]
+
+
+def _known_of_code(row: dict) -> dict:
+    """What public code sets have beside a statement: bounds of the input and right programs."""
+    given = (row["blueprint"], row["mode"], row["entry_point"])
+    solutions = [code_problems.program(*given, functional) for functional in (False, True)]
+    return {"constraints": code_problems.CONSTRAINTS[row["mode"]], "solutions": solutions}
 
 
 def _draw_clean_problems(world: str, domain: str, size: int, rng: random.Random) -> list[dict]:
