@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,9 +57,18 @@ def assert_same_weights(left: str, right: str, tolerance: float) -> None:
         torch.testing.assert_close(two[name], value, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("two_processes", ["none", "fsdp2"], indirect=True)
-def test_sft_in_two_processes_gives_the_loss_curve_of_one(tmp_path, two_processes, capfd):
+ZERO3 = pytest.param(
+    "zero3", marks=pytest.mark.skipif(not find_spec("deepspeed"), reason="needs DeepSpeed")
+)
+
+
+@pytest.mark.parametrize("two_processes", ["none", "fsdp2", ZERO3], indirect=True)
+def test_sft_in_two_processes_gives_the_loss_curve_of_one(
+    tmp_path, two_processes, capfd, monkeypatch
+):
     from ace_lib import sft
+
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
 
     alone = sft_job(tmp_path, output=str(tmp_path / "alone"))
     sft.train(alone, lambda **event: None)

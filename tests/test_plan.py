@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ace_lib import cli, lint, plan, profiles, provenance, steps, workload
+from ace_lib import cli, lint, lint_compute, plan, profiles, provenance, steps, workload
 from ace_lib.model_shapes import shape_of
 from ace_lib.models import ModelMissing
 
@@ -173,7 +173,7 @@ def test_every_rule_finds_its_fault_with_line_and_fix(fault, notebooks, capsys):
 
 
 def test_an_untested_version_is_named(monkeypatch):
-    monkeypatch.setitem(lint.TESTED, "trl", "9.9.")
+    monkeypatch.setitem(lint_compute.TESTED, "trl", "9.9.")
     (finding,) = lint.lint("gpu1")
     assert finding.message.startswith("trl 1.16.0, tested with 9.9.")
 
