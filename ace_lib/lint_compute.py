@@ -75,13 +75,30 @@ def gpus_agree(subject: Subject) -> Iterator[Finding]:
 def launcher_reaches(subject: Subject) -> Iterator[Finding]:
     """`local` is one process, `torchrun` one machine."""
     compute = subject.profile.compute
-    if compute.launcher == "local" and compute.num_gpus > 1:
+    if compute.launcher == "local" and compute.nodes * compute.trainers_per_node > 1:
         message, fix = f"`local` uses one of {compute.num_gpus} GPUs", "launcher: torchrun or slurm"
     elif compute.launcher == "torchrun" and compute.nodes > 1:
         message, fix = f"`torchrun` starts one of {compute.nodes} nodes", "launcher: slurm"
     else:
         return
     yield Finding(subject.profile.place("compute", "launcher"), message, fix)
+
+
+def server_has_its_gpus(subject: Subject) -> Iterator[Finding]:
+    """The sampling server takes `tensor_parallel` GPUs of one machine; the trainer needs others."""
+    compute = subject.profile.compute
+    if compute.vllm_mode != "server":
+        return
+    if compute.trainers_per_node < 1:
+        message = (f"a server on {compute.tensor_parallel} of {compute.gpus_per_node} GPUs leaves "
+                   "none to train")  # fmt: skip
+        key, fix = "gpus_per_node", "more GPUs, a smaller tensor_parallel or vllm_mode: colocate"
+    elif compute.nodes > 1 or compute.launcher == "slurm":
+        message = "the server listens on the loopback address of one machine"
+        key, fix = "vllm_mode", "vllm_mode: colocate, or nodes: 1 with launcher: torchrun"
+    else:
+        return
+    yield Finding(subject.profile.place("compute", key), message, fix)
 
 
 def sharding_has_processes(subject: Subject) -> Iterator[Finding]:
@@ -181,6 +198,6 @@ def versions_were_tested(subject: Subject) -> Iterator[Finding]:
 
 RULES: list[Rule] = [
     batch_divides, groups_stay_whole, sft_batch_divides, gpus_agree, launcher_reaches,
-    sharding_has_processes, engine_is_used, tensor_parallel_divides,
+    server_has_its_gpus, sharding_has_processes, engine_is_used, tensor_parallel_divides,
     fits, minutes_are_planned, hub_needs_network, versions_were_tested,
 ]  # fmt: skip
