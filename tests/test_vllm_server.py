@@ -1,8 +1,6 @@
 """The server beside a trainer: a stand-in answers as vLLM would, with real processes and HTTP."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -27,9 +25,11 @@ STAND_IN = """\
 import http.server, json, os, subprocess, sys, time
 
 helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-with open("seen.json", "w") as file:
-    json.dump({"pids": [os.getpid(), helper.pid], "gpus": os.environ["CUDA_VISIBLE_DEVICES"],
+with open("seen.partial", "w") as file:
+    json.dump({"pids": [os.getpid(), helper.pid], "guard": os.getppid(),
+               "gpus": os.environ["CUDA_VISIBLE_DEVICES"],
                "dev": os.environ["VLLM_SERVER_DEV_MODE"]}, file)
+os.rename("seen.partial", "seen.json")
 time.sleep(1)
 if sys.argv[2] == "fails":
     sys.exit("no room for the key-value cache")
@@ -112,7 +112,8 @@ def test_a_server_that_dies_is_named_beside_what_the_trainer_said(stand_in, tmp_
         with vllm_server.beside(JOB, SERVER, tmp_path / "server.log") as environment:
             with pytest.raises(OSError):
                 urlopen(environment["ACE_VLLM_SERVER"] + "/generate")
-            assert_gone(seen()["pids"][:1])
+            while psutil.Process(seen()["guard"]).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.1)
             raise ChildFailed("the sampler is silent")
     assert_gone(seen()["pids"])
 
@@ -125,20 +126,17 @@ def test_a_trainer_that_fails_beside_a_sound_server_is_alone_to_blame(stand_in, 
 
 
 def test_a_killed_notebook_leaves_no_server(stand_in, tmp_path):
+    guard = [sys.executable, "-m", "ace_lib.children", *vllm_server.server_command(JOB, SERVER, 0)]
     program = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_vllm_server import *\n"
-        f"vllm_server.server_command = lambda *_: {[sys.executable, '-c', STAND_IN]!r}"
-        " + [str(vllm_server.free_ports(1)[0]), 'serves']\n"
-        "vllm_server._wait_until_ready = lambda *_: time.sleep(600)\n"
-        "vllm_server.beside(JOB, SERVER, Path('server.log')).__enter__()\n"
+        "import time; from pathlib import Path; from ace_lib.children import Child\n"
+        f"Child(Path('server.log'), {guard!r}, dict(VLLM_SERVER_DEV_MODE='1'))\n"
+        "time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "seen.json").exists() or not (tmp_path / "seen.json").read_text():
-            assert time.monotonic() < deadline
+        while not (tmp_path / "seen.json").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.kill(parent.pid, signal.SIGKILL)
+        parent.kill()
     assert_gone(seen()["pids"])
 
 
