@@ -6,6 +6,7 @@ the notebook, however that goes.
 """
 
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -48,9 +49,11 @@ def beside(job: object, compute: Compute, log_file: Path) -> Iterator[dict[str, 
             "VLLM_HOST_IP": LOOPBACK,  # where the two meet to exchange weights
         }
     except ChildFailed as failed:
-        if server.process.poll() is None:
-            raise
-        code, log = server.process.returncode, end_of(log_file)
+        try:
+            code = server.process.wait(timeout=5)  # its guard ends after it
+        except subprocess.TimeoutExpired:
+            raise failed from None
+        log = end_of(log_file)
         raise ChildFailed(f"{failed}\nvLLM's server had ended (exit code {code}); {log}") from None
     finally:
         server.kill()
