@@ -33,8 +33,8 @@ study: $(READY)  ## test the papers' claims over several seeds (hours), or ROW=o
 test: $(READY)  ## run the tests, every notebook in profile smoke included
 	$(BIN)/python -m pytest
 
-test-vllm: $(VLLM_READY)  ## run the tests that need vLLM, on a CPU, in an environment of their own
-	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm.py
+test-vllm: $(VLLM_READY)  ## run the tests that need vLLM or DeepSpeed, on a CPU, in their own environment
+	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm.py tests/test_distributed.py -k "vllm or zero3"
 
 env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in it
 	@echo "ready: $(VENV) from locks/$(LOCK).txt; use it with: . $(BIN)/activate"

@@ -13,7 +13,6 @@ import json
 import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,8 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from ace_lib import AceError
+from ace_lib import vllm_server
+from ace_lib.children import FINISHED, Child, ChildFailed, end_with_parent
 from ace_lib.entropy import EntropyJob
 from ace_lib.entropy import run_job as run_entropy
 from ace_lib.evaluate import EvaluationJob
@@ -44,27 +44,14 @@ RUNNERS: dict[type, Callable] = {
     EntropyJob: run_entropy,
 }
 KINDS = {kind.__name__: kind for kind in RUNNERS}
-CHILD_ENVIRONMENT = {
-    # glibc gives large blocks back to the kernel at once and pays for fresh pages at every step;
-    # keeping them made a training step of the tiny model a fifth faster.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-}
-SHOWN = ("reward", "loss", "pass_rate", "entropy", "mean_length", "truncated")
-SECONDS_BETWEEN_LINES = 3.0
-LOG_LINES_IN_ERROR = 15
-FINISHED = {"finished": True}
 MODULE = "ace_lib.launch"
-
-
-class ChildFailed(AceError):
-    """The child process ended with an error; the message has the end of its log."""
+CHILD = [sys.executable, "-m", MODULE]
 
 
 def prepare(run: Run) -> None:
     """Start the child, which imports what training needs while the notebook does other things."""
     if not _child_of_notebook:
-        _child_of_notebook.append(_Child(run.path("child.log"), [sys.executable, "-m", MODULE]))
+        _child_of_notebook.append(Child(run.path("child.log"), CHILD, {}))
 
 
 def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
@@ -85,17 +72,23 @@ def train(jobs: Sequence[Job], run: Run, show: bool = True) -> None:
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs were done before")
     compute = load_profile(run.settings.profile).compute
     jobs_file = run.path("jobs.json")
-    for spread, part in groupby(waiting, lambda job: is_spread(job, compute)):
+    for alone, part in groupby(waiting, lambda job: job if runs_alone(job, compute) else None):
         entries = [{"kind": type(job).__name__, **asdict(job)} for job in part]
         write_json(jobs_file, {"compute": asdict(compute), "jobs": entries})
-        if spread:
-            _run_spread(jobs_file, run, compute, show)
+        if alone:
+            _run_alone(alone, jobs_file, run, compute, show)
         else:
             _run_in_child(jobs_file, run, show)
 
 
-def is_spread(job: Job, compute: Compute) -> bool:
-    """Whether a job takes several processes: training does, sampling shards its engines itself."""
+def runs_alone(job: Job, compute: Compute) -> bool:
+    """Whether a job gets processes of its own: several to train, or a trainer that vLLM feeds.
+
+    vLLM gives its memory back only when its process ends. Jobs that only sample stay in the child:
+    they start a process per engine themselves.
+    """
+    if isinstance(job, GRPOJob) and compute.vllm_mode != "none":
+        return True
     return compute.num_processes > 1 and isinstance(job, SFTJob | GRPOJob)
 
 
@@ -113,28 +106,31 @@ def _run_in_child(jobs_file: Path, run: Run, show: bool) -> None:
         raise ChildFailed(failed.explain())
 
 
-def _run_spread(jobs_file: Path, run: Run, compute: Compute, show: bool) -> None:
+def _run_alone(job: Job, jobs_file: Path, run: Run, compute: Compute, show: bool) -> None:
     # The sampling child gives its memory back first.
     while _child_of_notebook:
         _child_of_notebook.pop().kill()
-    child = _Child(run.path("child.log"), spread_command(compute))
-    finished = False
-    try:
-        finished = child.run(jobs_file, show)
-    finally:
-        child.kill()
-    if not finished:
-        raise ChildFailed(child.explain())
+    with vllm_server.beside(job, compute, run.path("server.log")) as environment:
+        child = Child(run.path("child.log"), training_command(compute), environment)
+        finished = False
+        try:
+            finished = child.run(jobs_file, show)
+        finally:
+            child.kill()
+        if not finished:
+            raise ChildFailed(child.explain())
 
 
-def spread_command(compute: Compute) -> list[str]:
-    """Command that starts one process per GPU; nothing listens beyond what the nodes need.
+def training_command(compute: Compute) -> list[str]:
+    """Command that starts the training processes; nothing listens beyond what the nodes need.
 
     On one machine the processes meet on the loopback address, at a free port. With Slurm `srun`
     starts one torchrun per node of the allocation, and they meet at its first node.
     """
+    if compute.launcher == "local":
+        return CHILD
     torchrun = [sys.executable, "-m", "torch.distributed.run",
-                f"--nproc_per_node={compute.gpus_per_node}"]  # fmt: skip
+                f"--nproc_per_node={compute.trainers_per_node}"]  # fmt: skip
     if compute.launcher == "torchrun":
         return [*torchrun, "--standalone", "--local_addr=127.0.0.1", "-m", MODULE]
     if "SLURM_JOB_ID" not in os.environ:
@@ -152,100 +148,14 @@ def spread_command(compute: Compute) -> list[str]:
     return [*srun, *torchrun, *meeting, "-m", MODULE]
 
 
-class _Child:
-    """A child process and those that it starts, from the notebook's side."""
-
-    def __init__(self, log_file: Path, command: list[str]) -> None:
-        self.log_file = log_file
-        with log_file.open("a") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                env=os.environ | CHILD_ENVIRONMENT, start_new_session=True,
-            )  # fmt: skip
-
-    def run(self, jobs_file: Path, show: bool) -> bool:
-        """Hand over a file of jobs and follow them; False when the child failed."""
-        try:
-            self.process.stdin.write(f"{jobs_file}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return False
-        line = ProgressLine()
-        for text in self.process.stdout:
-            event = json.loads(text)
-            if event == FINISHED:
-                return True
-            if "out_of_time" in event:
-                raise OutOfTime(event["out_of_time"])
-            if show:
-                line.show(event)
-        line.close()
-        return False
-
-    def kill(self) -> None:
-        """End the child and everything it started."""
-        try:
-            self.process.wait(timeout=1)  # a child that failed is about to end by itself
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    def explain(self) -> str:
-        """Why it failed, with the end of its log."""
-        code = self.process.returncode
-        reason = "was killed: out of memory?" if code == -signal.SIGKILL else "failed"
-        lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_IN_ERROR:]
-        return "\n".join(
-            [f"the training process {reason} (exit code {code}); end of {self.log_file}:", *lines]
-        )
-
-
 # At most one: empty before the first call and after a failure.
-_child_of_notebook: list[_Child] = []
+_child_of_notebook: list[Child] = []
 
 
 def is_done(job: Job) -> bool:
     """Whether the job's output is complete and was made by an equal job."""
     done = Path(job.output) / "DONE"
     return done.exists() and json.loads(done.read_text()) == asdict(job)
-
-
-class ProgressLine:
-    """One line that overwrites itself in a notebook and repeats every few seconds in a log."""
-
-    def __init__(self) -> None:
-        self.last_time, self.last_name, self.open = 0.0, "", False
-
-    def show(self, event: dict) -> None:
-        """Show an event of the child, unless one of the same job was shown just now."""
-        finished = event["done"] == event["total"]
-        now = time.monotonic()
-        if now - self.last_time < SECONDS_BETWEEN_LINES and not finished:
-            return
-        if self.open and event["name"] != self.last_name:
-            self.close()
-        # `\r` puts the next line in place of this one in Jupyter and in nbconvert's HTML.
-        print("\r" + format_event(event), end="\n" if finished else "", flush=True)
-        self.last_time, self.last_name, self.open = now, event["name"], not finished
-
-    def close(self) -> None:
-        """End the line, so that what is printed next stands below it."""
-        if self.open:
-            print(flush=True)
-        self.open = False
-
-
-def format_event(event: dict) -> str:
-    """One line of progress: job, place, metrics, time to go."""
-    parts = [f"{event['name']}: {event['done']}/{event['total']}"]
-    parts += [f"{key} {event[key]:.3g}" for key in SHOWN if isinstance(event.get(key), float)]
-    seconds = event["elapsed"]
-    parts.append(f"{seconds:.0f} s")
-    if event["seconds_to_go"] is not None and event["done"] < event["total"]:
-        parts.append(f"about {event['seconds_to_go']:.0f} s to go")
-    return " · ".join(parts)
 
 
 def run_jobs(jobs_file: Path, report: Callable[[dict], None]) -> None:
@@ -285,22 +195,11 @@ def _reporter(name: str, report: Callable[[dict], None]) -> Callable[..., None]:
     return progress
 
 
-def _read_orders(orders: "queue.Queue[str]") -> None:
-    """Pass on lines of standard input; kill our process group when it ends: the parent is gone."""
-    # Not sys.stdin: a thread inside its lock would break the interpreter's shutdown.
-    pending = b""
-    while data := os.read(0, 4096):
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            orders.put(line.decode())
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
 def main() -> None:
     """Entry point of a child: alone, or one of several that torchrun started."""
     orders: queue.Queue[str] = queue.Queue()
     if is_main():
-        threading.Thread(target=_read_orders, args=[orders], daemon=True).start()
+        threading.Thread(target=end_with_parent, args=[orders.put], daemon=True).start()
     # Only events go to the parent: what libraries print belongs in the log.
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -16,7 +16,7 @@ from ace_lib import AceError, tinyworld
 from ace_lib.model_shapes import ModelShape, shape_of
 from ace_lib.profiles import Compute, load_profile
 from ace_lib.steps import read_steps
-from ace_lib.workload import Answers, Training, Work, of_profile
+from ace_lib.workload import Answers, Training, Updates, Work, of_profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,10 +78,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes per GPU at the worst moments of the profile."""
+    """Bytes per GPU at the worst moments; `beside_engine` is the state that sampling must spare."""
 
     state: float
     activations: float
+    beside_engine: float
     engine_weights: float
     cache_needed: float
     available: float
@@ -94,7 +95,7 @@ class Memory:
     @property
     def sampling(self) -> float:
         """While answers are sampled, one sequence of full length at least."""
-        return self.state + self.engine_weights + self.cache_needed
+        return self.beside_engine + self.engine_weights + self.cache_needed
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,17 @@ def make_plan(profile_name: str) -> Plan:
 def _memory(compute: Compute, shape: ModelShape, works: Sequence[Work]) -> Memory:
     trained = [work.max_length for work in works if not isinstance(work, Answers)]
     length = max(trained, default=0)
-    shards = 1 if compute.sharding == "none" else max(1, compute.num_gpus)
+    shards = 1 if compute.sharding == "none" else compute.num_processes
+    state = STATE_BYTES * shape.num_parameters / shards
     # With checkpointing one hidden state per layer stays, and one layer is worked out anew.
     hidden = 2 * length * shape.hidden_size
     layer = 2 * length * (6 * shape.hidden_size + 3 * shape.intermediate_size)
     logits = 4 * 3 * min(length, LOGIT_TOKENS) * shape.vocabulary
     longest = max((work.max_length for work in works if not isinstance(work, Training)), default=0)
     return Memory(
-        state=STATE_BYTES * shape.num_parameters / shards,
+        state=state,
         activations=shape.num_layers * hidden + layer + logits,
+        beside_engine=0.0 if compute.vllm_mode == "server" else state,
         engine_weights=2 * shape.num_parameters / compute.tensor_parallel,
         cache_needed=longest * shape.kv_bytes_per_token() / compute.tensor_parallel,
         available=USABLE_MEMORY * HARDWARE[compute.gpu].memory,
@@ -198,6 +201,7 @@ class _Estimate:
         self.compute, self.shape, self.memory, self.judging = compute, shape, memory, judging
         self.hardware = HARDWARE[compute.gpu]
         self.num_units = max(1, compute.num_gpus)
+        self.num_engines = max(1, self.num_units // compute.tensor_parallel)
 
     def cost(self, step: str, work: Work) -> Cost:
         """Both ends of the time and the tokens of one piece of work."""
@@ -211,9 +215,11 @@ class _Estimate:
         start = self.hardware.start_seconds[end]
         if isinstance(work, Training):
             return start + self._train(work.num_rows, mean, end), 0.0, work.num_rows * mean
-        sampling = self._sample(work.num_answers, work.max_length, mean, end)
         if isinstance(work, Answers):
+            sampling = self._sample(work, mean, end, self.num_engines)
             return start + sampling, sampling, work.num_answers * mean
+        one_server = self.compute.vllm_mode == "server"
+        sampling = self._sample(work, mean, end, 1 if one_server else self.num_engines)
         workers = JUDGING_WORKERS_PER_GPU * self.num_units if self.compute.num_gpus else 2
         judging = work.num_answers * self.judging[work.domain][end] / workers
         one = sampling + self._train(work.num_answers, mean, end) + judging
@@ -224,21 +230,23 @@ class _Estimate:
         """Forward and backward; with gradient checkpointing (on GPUs) one more forward."""
         passes = 4 if self.compute.num_gpus else 3
         forward = 2 * self.shape.num_parameters * length + self.shape.attention_flops(length)
-        utilisation = self.hardware.utilisation[1 - end]
-        return num_rows * passes * forward / (self.hardware.flops * utilisation * self.num_units)
+        flops = (
+            self.hardware.flops * self.hardware.utilisation[1 - end] * self.compute.num_processes
+        )
+        return num_rows * passes * forward / flops
 
-    def _sample(self, num_answers: int, longest: int, mean: float, end: int) -> float:
+    def _sample(self, work: Answers | Updates, mean: float, end: int, num_engines: int) -> float:
         """Until the last answer is there: the longest, or what the engines' rate allows."""
-        per_engine = math.ceil(num_answers * self.compute.tensor_parallel / self.num_units)
+        per_engine = math.ceil(work.num_answers / num_engines)
         together = min(per_engine, self._max_together(mean))
         seconds = self._decode_step(together, mean, end)
-        return max(longest, per_engine * mean / together) * seconds
+        return max(work.max_length, per_engine * mean / together) * seconds
 
     def _max_together(self, mean: float) -> int:
         """Sequences that the key-value cache of one engine holds."""
         if not self.compute.num_gpus:
             return MAX_SEQUENCES
-        room = self.memory.available - self.memory.state - self.memory.engine_weights
+        room = self.memory.available - self.memory.beside_engine - self.memory.engine_weights
         per_sequence = mean * self.shape.kv_bytes_per_token() / self.compute.tensor_parallel
         return max(1, min(MAX_SEQUENCES, int(room / per_sequence)))
 

@@ -41,13 +41,14 @@ class Compute:
     """The machines that a profile runs on, and how its training processes are spread over them.
 
     The launcher "local" is one process, "torchrun" one per GPU of this machine, "slurm" one per GPU
-    of all nodes of an allocation. `vllm_mode` says where RL samples: in the training processes, or
-    on a server; "none" is the built-in sampler.
+    of all nodes of an allocation. `vllm_mode` says where RL samples: "colocate" is in the training
+    processes, "server" on the last `tensor_parallel` GPUs of the one machine, "none" the built-in
+    sampler.
     """
 
     gpu: str  # kind of GPU; "none" on a CPU
     nodes: int  # machines
-    gpus_per_node: int  # training processes per machine, each with one GPU
+    gpus_per_node: int  # each has one training process, unless a server takes it
     launcher: str
     sharding: str  # how the training state is split over the processes
     vllm_mode: str
@@ -59,9 +60,14 @@ class Compute:
         return self.nodes * self.gpus_per_node
 
     @property
+    def trainers_per_node(self) -> int:
+        """Training processes per machine: one for each GPU that is not a sampling server's."""
+        return self.gpus_per_node - self.tensor_parallel * (self.vllm_mode == "server")
+
+    @property
     def num_processes(self) -> int:
         """Training processes in all."""
-        return max(1, self.num_gpus) if self.launcher != "local" else 1
+        return max(1, self.nodes * self.trainers_per_node) if self.launcher != "local" else 1
 
     def describe(self) -> str:
         """In words, as "2 nodes of 8 h100"."""

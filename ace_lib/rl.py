@@ -5,6 +5,7 @@ token-level loss, no KL and no entropy term, constant learning rate. `train` bel
 process of `ace_lib.launch`; this module imports torch and TRL only there.
 """
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -252,21 +253,33 @@ def grpo_config(job: GRPOJob, compute: Compute = ONE_PROCESS) -> object:
     )
 
 
+def longest_sequence(job: GRPOJob) -> int:
+    """Tokens of the longest prompt and answer that vLLM makes room for."""
+    from transformers import AutoConfig
+
+    context = AutoConfig.from_pretrained(job.model).max_position_embeddings
+    return min(context, job.max_completion_length + PROMPT_TOKENS)
+
+
 def _vllm_options(job: GRPOJob, compute: Compute) -> dict[str, object]:
     """TRL's arguments for sampling with vLLM; none where the built-in sampler is used."""
     if compute.vllm_mode == "none":
         return {}
-    from transformers import AutoConfig
-
-    context = AutoConfig.from_pretrained(job.model).max_position_embeddings
-    return {
+    options: dict[str, object] = {
         "use_vllm": True,
         "vllm_mode": compute.vllm_mode,
-        "vllm_tensor_parallel_size": compute.tensor_parallel,
-        "vllm_enable_sleep_mode": compute.vllm_mode == "colocate" and compute.num_gpus > 0,
-        "vllm_gpu_memory_utilization": VLLM_MEMORY_SHARE,
-        "vllm_max_model_length": min(context, job.max_completion_length + PROMPT_TOKENS),
         "vllm_importance_sampling_correction": True,
         "vllm_importance_sampling_mode": job.importance_sampling,
         "vllm_importance_sampling_clip_max": 2.0,  # ours
+    }
+    if compute.vllm_mode == "server":
+        return options | {
+            "vllm_server_base_url": os.environ["ACE_VLLM_SERVER"],
+            "vllm_group_port": int(os.environ["ACE_VLLM_GROUP_PORT"]),
+        }
+    return options | {
+        "vllm_tensor_parallel_size": compute.tensor_parallel,
+        "vllm_enable_sleep_mode": compute.num_gpus > 0,
+        "vllm_gpu_memory_utilization": VLLM_MEMORY_SHARE,
+        "vllm_max_model_length": longest_sequence(job),
     }

@@ -156,7 +156,8 @@ def _build_trainer(
     trainer.add_callback(_make_callback(job, trainer, tokenizer, num_steps, progress))
     trainer.remove_callback(PrinterCallback)
     training.stop_at_deadline(trainer)
-    if parallel.is_small(trainer.model):
+    # Several processes have the cores in use, and ZeRO-3 gathers weights in one thread only.
+    if compute.num_processes == 1 and parallel.is_small(trainer.model):
         parallel.split_rows(trainer.model)
     return trainer
 

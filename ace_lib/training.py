@@ -187,8 +187,6 @@ def trainer_options(compute: Compute) -> dict[str, object]:
         options["gradient_checkpointing"] = False  # FSDP's own, in the file
     if compute.sharding == "zero3":
         if importlib.util.find_spec("deepspeed") is None:
-            raise AceError(
-                "sharding: zero3 needs DeepSpeed, which is in no lock: pip install deepspeed"
-            )
+            raise AceError("sharding: zero3 needs DeepSpeed: pip install -e '.[zero3]'")
         options["deepspeed"] = str(SHARDING_CONFIGS / "zero3.json")
     return options

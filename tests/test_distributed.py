@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,9 +57,18 @@ def assert_same_weights(left: str, right: str, tolerance: float) -> None:
         torch.testing.assert_close(two[name], value, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("two_processes", ["none", "fsdp2"], indirect=True)
-def test_sft_in_two_processes_gives_the_loss_curve_of_one(tmp_path, two_processes, capfd):
+ZERO3 = pytest.param(
+    "zero3", marks=pytest.mark.skipif(not find_spec("deepspeed"), reason="needs DeepSpeed")
+)
+
+
+@pytest.mark.parametrize("two_processes", ["none", "fsdp2", ZERO3], indirect=True)
+def test_sft_in_two_processes_gives_the_loss_curve_of_one(
+    tmp_path, two_processes, capfd, monkeypatch
+):
     from ace_lib import sft
+
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
 
     alone = sft_job(tmp_path, output=str(tmp_path / "alone"))
     sft.train(alone, lambda **event: None)
@@ -141,14 +151,14 @@ def test_slurm_starts_one_torchrun_per_node_that_meet_at_the_first(monkeypatch, 
     compute = replace(TWO_PROCESSES, nodes=2, gpus_per_node=8, launcher="slurm")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(launch.ChildFailed, match="make submit"):
-        launch.spread_command(compute)
+        launch.training_command(compute)
     scontrol = tmp_path / "scontrol"
     scontrol.write_text("#!/bin/sh\nprintf 'node07\\nnode08\\n'\n")
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[07-08]")
-    command = launch.spread_command(compute)
+    command = launch.training_command(compute)
     assert command[0] == "srun" and "--nodes=2" in command and "--ntasks-per-node=1" in command
     assert "--nproc_per_node=8" in command and "--rdzv_endpoint=node07:20041" in command
 

@@ -13,7 +13,8 @@ import pytest
 from micro import save_micro
 
 from ace_lib import evaluate, launch, problems
-from ace_lib.launch import ChildFailed, EvaluationJob, SFTJob, format_event
+from ace_lib.children import ChildFailed, format_event
+from ace_lib.launch import EvaluationJob, SFTJob
 
 
 class Folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ace_lib import cli, lint, plan, profiles, provenance, steps, workload
+from ace_lib import cli, lint, lint_compute, plan, profiles, provenance, steps, workload
 from ace_lib.model_shapes import shape_of
 from ace_lib.models import ModelMissing
 
@@ -111,6 +111,18 @@ def test_a_model_that_cannot_fit_is_refused_with_the_reason(notebooks, capsys):
     assert "GPU hours" in out.out and "training needs" in out.err and "sharding" in out.err
 
 
+def test_a_server_takes_its_gpus_from_the_trainers(notebooks):
+    colocate = plan.make_plan("node8")
+    server = "launcher: torchrun\n  vllm_mode: server\n  tensor_parallel: 4"
+    change(notebooks, "node8", "launcher: torchrun", server)
+    assert [finding.message for finding in lint.lint("node8")] == []
+    beside = plan.make_plan("node8")
+    assert beside.compute.num_processes == 4 and beside.num_units == 8
+    assert beside.memory.state == 2 * colocate.memory.state
+    assert beside.memory.sampling < colocate.memory.sampling  # the state is elsewhere
+    assert beside.hours()[0] > colocate.hours()[0]
+
+
 def test_the_figure_says_what_it_shows(tmp_path, capsys):
     from PIL import Image
 
@@ -130,6 +142,13 @@ BROKEN = {
     "launcher": ("node8", "launcher: torchrun", "launcher: local", "uses one of 8 GPUs"),
     "torchrun on nodes": ("node8", "nodes: 1", "nodes: 2", "starts one of 2 nodes"),
     "sharding": ("gpu1", "sharding: none", "sharding: zero3", "with a single process"),
+    "server leaves nothing": ("gpu1", "sharding: none", "sharding: none\n  vllm_mode: server",
+                              "a server on 1 of 1 GPUs leaves none to train"),
+    "server on nodes": ("paper_1_1_7b", "vllm_mode: colocate", "vllm_mode: server",
+                        "loopback address of one machine"),
+    "batch beside a server": ("node8", "launcher: torchrun",
+                              "launcher: torchrun\n  vllm_mode: server\n  tensor_parallel: 2",
+                              "64 prompts over 6 processes"),
     "engine": ("gpu1", "shared:\n", "shared:\n  engine: transformers\n", "vllm_mode: colocate"),
     "no vllm in RL": ("gpu1", "sharding: none", "sharding: none\n  vllm_mode: none",
                       "RL would sample with the built-in loop"),
@@ -173,7 +192,7 @@ def test_every_rule_finds_its_fault_with_line_and_fix(fault, notebooks, capsys):
 
 
 def test_an_untested_version_is_named(monkeypatch):
-    monkeypatch.setitem(lint.TESTED, "trl", "9.9.")
+    monkeypatch.setitem(lint_compute.TESTED, "trl", "9.9.")
     (finding,) = lint.lint("gpu1")
     assert finding.message.startswith("trl 1.16.0, tested with 9.9.")
 

@@ -7,10 +7,11 @@ few packages than the lock has.
 import importlib.util
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 
-from ace_lib import problems, rl, sampling, tinyworld, training
+from ace_lib import problems, rl, sampling, tinyworld, training, vllm_engine, vllm_server
 from ace_lib.entropy import measure_entropy
 from ace_lib.profiles import ONE_PROCESS
 from ace_lib.rl import GRPOJob
@@ -92,3 +93,29 @@ def test_grpo_with_vllm_in_its_process_learns_from_fresh_weights(model_path, tmp
     first, last = (sum(row["reward"] for row in part) / 4 for part in (log[:4], log[-4:]))
     assert last > first + 0.1
     assert all(row["clipped"] == 0 and row["entropy"] > 0 for row in log)
+
+
+def test_trl_samples_from_a_server_on_the_loopback_address(model_path, tmp_path, monkeypatch):
+    """All of server mode but the exchange of weights, which takes NCCL."""
+    from trl.generation.vllm_client import VLLMClient
+
+    for name, value in vllm_engine.CPU_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    command = vllm_server.server_command
+    on_cpu = ["--enforce-eager", "--dtype", "float32"]
+    monkeypatch.setattr(vllm_server, "server_command", lambda *args: [*command(*args), *on_cpu])
+    job = GRPOJob("rl", model_path, "out", "p.jsonl", 1, 1, 2, 8, 1.0, 1e-6)
+    compute = replace(ONE_PROCESS, gpus_per_node=2, vllm_mode="server")
+    with vllm_server.beside(job, compute, tmp_path / "server.log") as environment:
+        client = VLLMClient(base_url=environment["ACE_VLLM_SERVER"])
+        assert client.get_world_size() == 1
+        (answer,) = client.generate(PROMPTS[:1], max_tokens=10, temperature=0.0)["completion_ids"]
+        listening = {
+            connection.laddr.ip
+            for process in psutil.Process().children(recursive=True)
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    ((ours,),) = next(sampling.sample(model_path, PROMPTS[:1], 1, 10, 0.0))
+    assert answer == ours.token_ids
+    assert listening == {"127.0.0.1"}
