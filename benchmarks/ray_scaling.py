@@ -6,9 +6,10 @@ Needs two idle cores: each round has both, and the median round counts.
 """
 
 import argparse
-import json
 import time
 from statistics import median
+
+import peers
 
 from ace_lib.verify import Verifier
 
@@ -27,7 +28,7 @@ def rows_per_second(verifier: Verifier, num_rows: int) -> float:
 
 
 def main() -> None:
-    """Print the speeds of every round and the median ratio as JSON."""
+    """Measure round by round, and keep the median ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
@@ -40,8 +41,13 @@ def main() -> None:
                 verifier.verify([ROW] * 2 * num_actors)  # the actors start
                 speeds.append(round(rows_per_second(verifier, arguments.rows), 2))
         rounds.append(speeds)
-        print(json.dumps({"one_actor": speeds[0], "two_actors": speeds[1]}), flush=True)
-    print(json.dumps({"two_to_one": round(median(two / one for one, two in rounds), 2)}))
+        print(f"one actor {speeds[0]}, two actors {speeds[1]} verdicts per second", flush=True)
+    result = {
+        "rows": arguments.rows,
+        "verdicts_per_second_one_and_two": rounds,
+        "two_to_one": round(median(two / one for one, two in rounds), 2),
+    }
+    peers.save("ray_scaling", result, ["ray"])
 
 
 if __name__ == "__main__":
