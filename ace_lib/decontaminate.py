@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.ngram_index import LEAST_PROMPT_SHARE, NgramTable, build_table, find_best
+from ace_lib.ngram_index import LEAST_PROMPT_SHARE, Best, NgramTable, build_table, find_best
 from ace_lib.tokens import batches, scan
 
 RULES = ("any", "coverage")
@@ -76,13 +76,13 @@ def find_overlaps(
         tokens = scan(prompts[first:last])
         best = find_best(tokens, index.table, same_numbers)
         found = np.flatnonzero(best.item >= 0)
+        best = Best(*(column[found] for column in best))
         rows = zip(
-            *(column.tolist() for column in (found, *(column[found] for column in best))),
-            strict=True,
-        )
-        for text, item, item_share, text_share, place, length in rows:
-            ngram = tokens.spell(place, length)
-            evidence = (*index.items[item], ngram, item_share, text_share)
+            found.tolist(), best.item.tolist(), tokens.spell(best.place, best.length),
+            best.item_share.tolist(), best.text_share.tolist(), strict=True,
+        )  # fmt: skip
+        for text, item, *evidence in rows:
+            evidence = (*index.items[item], *evidence)
             for column, value in zip(columns.values(), evidence, strict=True):
                 column[first + text] = value
     return columns

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ace_lib.tokens import MIX, Tokens, ngrams
+from ace_lib.tokens import MIX, RULES, STOP, Tokens, ngrams
 
 LEAST_PROMPT_SHARE = 0.5
 """Ours. A phrase of a much longer prompt is no leak."""
@@ -88,7 +88,7 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
 def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
     """Compare every text with all items; with `same_numbers`, only with those of its numbers."""
     found = _look_up(table.filter, *ngrams(tokens.values, tokens.starts, table.n))
-    shorter = _look_up_shorter(tokens, table)
+    shorter = _look_up_shorter(tokens, table, RULES.kinds)
     hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
     order = np.argsort(places, kind="stable")
     marks = Marks(
@@ -96,7 +96,7 @@ def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
     )
     size = len(tokens.numbers)
     best = Best(np.full(size, -1), *np.zeros((2, size)), *np.zeros((2, size), dtype=np.int64))
-    _find_best(tokens, table, hashes[order], places[order], same_numbers, marks, best)
+    _find_best(tokens, table, hashes[order], places[order], same_numbers, marks, best, RULES.kinds)
     return best
 
 
@@ -142,7 +142,9 @@ def _look_up(
 
 
 @njit(cache=True)
-def _look_up_shorter(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.ndarray]:
+def _look_up_shorter(
+    tokens: Tokens, table: NgramTable, kinds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
     hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
     for text in range(len(tokens.numbers)):
@@ -154,7 +156,7 @@ def _look_up_shorter(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.
         )
         if is_small or may_wrap:
             for place in range(begin, end):
-                if is_small or tokens.opens[place]:
+                if is_small or opens_sentence(tokens, text, place, kinds):
                     value = np.uint64(0)
                     for last in range(place, min(place + table.n - 1, end)):
                         value = value * MIX + tokens.values[last]
@@ -165,9 +167,20 @@ def _look_up_shorter(tokens: Tokens, table: NgramTable) -> tuple[np.ndarray, np.
 
 
 @njit(cache=True)
+def opens_sentence(tokens: Tokens, text: int, place: int, kinds: np.ndarray) -> bool:
+    """Read whether a sentence, a line or the text begins with a token."""
+    if place == tokens.starts[text]:
+        return True
+    for at in range(tokens.ends[place - 1], tokens.begins[place]):
+        if kinds[tokens.folded[at]] == STOP:
+            return True
+    return False
+
+
+@njit(cache=True)
 def _find_best(
     tokens: Tokens, table: NgramTable, hashes: np.ndarray, places: np.ndarray,
-    same_numbers: bool, marks: Marks, best: Best,
+    same_numbers: bool, marks: Marks, best: Best, kinds: np.ndarray,
 ) -> None:  # fmt: skip
     """Mark what each text shares with items, from n-grams in rising order of place, and choose."""
     low_bits = (np.uint64(1) << table.place_bits) - np.uint64(1)
@@ -197,7 +210,7 @@ def _find_best(
                     marks.shared[token] = True
             window += 1
         if num_found:
-            _choose(tokens, table, text, marks, num_found, same_numbers, best)
+            _choose(tokens, table, text, marks, num_found, same_numbers, best, kinds)
 
 
 @njit(cache=True)
@@ -211,7 +224,7 @@ def _equal(left: np.ndarray, begin: int, right: np.ndarray, other: int, length: 
 @njit(cache=True)
 def _choose(
     tokens: Tokens, table: NgramTable, text: int, marks: Marks, num_found: int,
-    same_numbers: bool, best: Best,
+    same_numbers: bool, best: Best, kinds: np.ndarray,
 ) -> None:  # fmt: skip
     """Choose a whole item first, then the larger shares, then the first item; clean the marks."""
     top = (False, 0.0, 0.0, 0)
@@ -221,7 +234,9 @@ def _choose(
         item_share = shared.sum() / len(shared)
         text_share = marks.covered[item] / (tokens.starts[text + 1] - tokens.starts[text])
         same = tokens.numbers[text] == table.numbers[item]
-        wrapped = same and tokens.opens[place] and len(shared) >= LEAST_SENTENCE
+        wrapped = (
+            same and opens_sentence(tokens, text, place, kinds) and len(shared) >= LEAST_SENTENCE
+        )
         counts = len(shared) >= table.n or text_share >= LEAST_PROMPT_SHARE or wrapped
         rank = (item_share >= 1, min(item_share, text_share), item_share, -item)
         if counts and (same or not same_numbers) and rank > top:

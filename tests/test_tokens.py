@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from ace_lib import text, tokens
+from ace_lib import ngram_index, text, tokens
 
 AWKWARD = [
     "",
@@ -44,10 +44,11 @@ ALPHABET = [
 def assert_same_tokens(texts: list[str]) -> None:
     scanned = tokens.scan(texts)
     expected = [text.tokenize(one) for one in texts]
-    assert scanned.spelled.tobytes().decode().split("\0")[:-1] == list(map(" ".join, expected))
+    whole = scanned.spell(scanned.starts[:-1], np.diff(scanned.starts))
+    assert whole == list(map(" ".join, expected))
     assert np.diff(scanned.starts).tolist() == list(map(len, expected))
     words = sum(expected, [])
-    assert [scanned.spell(place, 1) for place in range(len(words))] == words
+    assert scanned.spell(np.arange(len(words)), np.ones(len(words), dtype=int)) == words
     assert len(set(zip(words, scanned.values.tolist(), strict=True))) == len(set(words))
     assert len(set(scanned.values.tolist())) == len(set(words))
 
@@ -119,10 +120,19 @@ def test_texts_in_batches_are_normalised_one_by_one() -> None:
 
 @pytest.mark.parametrize(
     ("one", "begins"),
-    [("Find x. Now y", [1, 0, 1, 0]), ("a\nb c", [1, 1, 0]), ("a: b? ; c", [1, 1, 1]), ("", [])],
+    [
+        ("Find x. Now y", [1, 0, 1, 0]),
+        ("a\nb c", [1, 1, 0]),
+        ("a: b? ; c", [1, 1, 1]),
+        (r"a. \left b", [1, 1]),
+        ("", []),
+    ],
 )
 def test_sentences_begin_after_a_stop_or_a_line(one: str, begins: list[int]) -> None:
-    assert tokens.scan([one]).opens.tolist() == begins
+    scanned = tokens.scan(["x", one])
+    places = range(scanned.starts[1], scanned.starts[2])
+    kinds = tokens.RULES.kinds
+    assert [ngram_index.opens_sentence(scanned, 1, at, kinds) for at in places] == begins
 
 
 def test_batches_cover_every_text_once() -> None:
