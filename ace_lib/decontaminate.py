@@ -17,7 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ace_lib import AceError
-from ace_lib.ngram_index import LEAST_PROMPT_SHARE, Best, NgramTable, build_table, find_best
+from ace_lib.ngram_index import (
+    LEAST_PROMPT_SHARE,
+    Best,
+    NgramTable,
+    build_table,
+    find_best,
+    no_marks,
+)
 from ace_lib.tokens import batches, scan
 
 RULES = ("any", "coverage")
@@ -72,9 +79,10 @@ def find_overlaps(
     """
     columns = {f"overlap_{name}": [""] * len(prompts) for name in EVIDENCE[:3]}
     columns |= {f"overlap_{name}": [0.0] * len(prompts) for name in EVIDENCE[3:]}
+    marks = no_marks(index.table)
     for first, last in batches(prompts):
         tokens = scan(prompts[first:last])
-        best = find_best(tokens, index.table, same_numbers)
+        best = find_best(tokens, index.table, marks, same_numbers)
         found = np.flatnonzero(best.item >= 0)
         best = Best(*(column[found] for column in best))
         rows = zip(

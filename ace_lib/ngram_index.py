@@ -85,15 +85,18 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
     )
 
 
-def find_best(tokens: Tokens, table: NgramTable, same_numbers: bool) -> Best:
+def no_marks(table: NgramTable) -> Marks:
+    """Make the marks for `find_best`, which leaves them as they are."""
+    counts = np.zeros((4, len(table.numbers)), dtype=np.int64)
+    return Marks(*counts, np.zeros(len(table.values), dtype=bool))
+
+
+def find_best(tokens: Tokens, table: NgramTable, marks: Marks, same_numbers: bool) -> Best:
     """Compare every text with all items; with `same_numbers`, only with those of its numbers."""
     found = _look_up(table.filter, *ngrams(tokens.values, tokens.starts, table.n))
     shorter = _look_up_shorter(tokens, table, RULES.kinds)
     hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
     order = np.argsort(places, kind="stable")
-    marks = Marks(
-        *np.zeros((4, len(table.numbers)), dtype=np.int64), np.zeros(len(table.values), dtype=bool)
-    )
     size = len(tokens.numbers)
     best = Best(np.full(size, -1), *np.zeros((2, size)), *np.zeros((2, size), dtype=np.int64))
     _find_best(tokens, table, hashes[order], places[order], same_numbers, marks, best, RULES.kinds)

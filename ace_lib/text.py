@@ -68,9 +68,11 @@ def _fold_error(error: UnicodeEncodeError) -> tuple[bytes, int]:
 
 
 def _fold_unless_accent(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    if "\u0300" <= error.object[error.start] <= "\u036f":
+    end = error.end
+    run = error.object[error.start : end]
+    if "\u0300" <= run < "\u0370":  # it begins with an accent
         raise error
-    return _fold_error(error)
+    return _fold_run(run), end
 
 
 @lru_cache(maxsize=1 << 14)
