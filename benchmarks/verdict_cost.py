@@ -200,7 +200,7 @@ def compare(rounds: int, livecodebench_path: Path | None) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--livecodebench", type=Path, help="a checkout of LiveCodeBench")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--measure", nargs=2, metavar=("RUNNER", "MODE"), help=argparse.SUPPRESS)
