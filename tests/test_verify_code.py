@@ -277,6 +277,15 @@ def test_every_worker_gets_equally_many_rows():
     assert sum(chunks, []) == list(range(60))
 
 
+@pytest.mark.parametrize(("processes", "workers"), [("1", 4), ("2", 2), ("8", 1)])
+def test_training_processes_share_the_cores_of_their_machine(monkeypatch, processes, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)  # as torchrun gives it
+    with Verifier() as pool:
+        pool.verify([{**DOUBLE, "program": "print(int(input()) * 2)"}] * 100)
+        assert len(pool._backend._workers) == workers
+
+
 def test_a_killed_worker_loses_no_row():
     rows = [{**DOUBLE, "id": str(i), "program": "print(int(input()) * 2)"} for i in range(200)]
     with Verifier(num_workers=2) as pool:
