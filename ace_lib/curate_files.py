@@ -27,7 +27,10 @@ def add_decontaminate_arguments(parser: argparse.ArgumentParser) -> None:
         "--coverage", type=float, default=0.5, help="share of an item, rule coverage (default: 0.5)"
     )
     parser.add_argument(
-        "--ngram", type=int, default=decontaminate.MATH_NGRAM, help="tokens (default: 9; code: 14)"
+        "--ngram",
+        type=int,
+        default=decontaminate.MATH_NGRAM,
+        help=f"tokens (default: {decontaminate.MATH_NGRAM}; code: {decontaminate.CODE_NGRAM})",
     )
 
 
