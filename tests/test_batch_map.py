@@ -1,13 +1,10 @@
 """One machine and a Ray cluster of two nodes give the same rows."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import datasets
 import pytest
+from ray_cluster import run_script
 
 from ace_lib import AceError, batch_map, curate, problems, tinyworld
 
@@ -24,18 +21,9 @@ def table() -> datasets.Dataset:
 @needs_ray
 @pytest.mark.slow
 def test_two_nodes_and_one_machine_give_the_same_rows() -> None:
-    environment = os.environ | {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # several nodes, though all are this machine
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": str(Path(batch_map.__file__).parent.parent),
-    }
-    script = Path(__file__).parent / "two_nodes.py"
-    done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert f"{len(POOL)} rows on 2 nodes" in done.stdout
-    assert "files of notebook 01 are the same" in done.stdout
+    printed = run_script("two_nodes.py")
+    assert f"{len(POOL)} rows on 2 nodes" in printed
+    assert "files of notebook 01 are the same" in printed
 
 
 def test_a_marked_column_is_replaced_and_no_row_is_lost(table) -> None:

@@ -1,12 +1,9 @@
 """A model on a Ray cluster answers as it does here, whatever happens to actors and machines."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from ray_cluster import run_script
 
 from ace_lib import sampling, teachers_ray
 from ace_lib.teachers import TeacherOptions
@@ -15,16 +12,7 @@ from ace_lib.teachers import TeacherOptions
 @pytest.mark.skipif(not find_spec("ray"), reason="pip install '.[ray]'")
 @pytest.mark.slow
 def test_two_nodes_answer_as_one_process_and_survive_deaths() -> None:
-    environment = os.environ | {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # several nodes, though all are this machine
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": str(Path(teachers_ray.__file__).parent.parent),
-    }
-    script = Path(__file__).parent / "teacher_cluster.py"
-    done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    printed = run_script("teacher_cluster.py")
     for line in (
         "3072 answers by 2 nodes, as by one process",
         "256 answers were missing and came from as many as asked",
@@ -36,7 +24,7 @@ def test_two_nodes_answer_as_one_process_and_survive_deaths() -> None:
         "AceError: an engine takes 2 GPUs, the Ray cluster has fewer",
         "the other node answered what a lost one had",
     ):
-        assert line in done.stdout
+        assert line in printed
 
 
 def test_chunks_of_vllm_are_large_and_leave_no_engine_without_work() -> None:
