@@ -41,7 +41,7 @@ class DoesNotFit(AceError):
 # (math) and 552.4 s (code). The low ends are this kit's verdicts on easy tests.
 _CONTEST_JUDGING = {"math": (0.001, 3.9 * 64 / 1024), "code": (0.5, 552.4 * 64 / 1024)}
 _GENERATED_JUDGING = {"math": (0.0002, 0.002), "code": (0.005, 0.03)}
-NOTEBOOK_SECONDS = (2.0, 40.0)  # kernel, imports, figures; curation, one GRPO step in 06
+NOTEBOOK_SECONDS = (2.0, 60.0)  # kernel, imports, figures; curation (01), one GRPO step (06)
 BANDWIDTH_SHARE = (0.8, 0.5)  # the first belongs to the low estimate
 MAX_SEQUENCES = 256  # that vLLM decodes at once
 JUDGING_WORKERS_PER_GPU = 8
