@@ -5,6 +5,7 @@ As root and as an ordinary user, with and without namespaces, with and without L
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -19,26 +20,46 @@ from ace_lib import sandbox
 from ace_lib.sandbox import Sandbox, SandboxUnavailable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are isolated by Linux")
-TESTS = Path(__file__).parent
+KIT = Path(__file__).parents[1]
 SECRET = Path("/tmp/ace-attack-secret")
 ORDINARY = 23_456  # a user id that owns nothing here
 ENTRIES = {entry["name"]: entry for entry in LABELLED["programs"]}
 
 
+def as_user(user: int, command: list[str], hold: str) -> list[str]:
+    """Let a user run Python and the kit where they are, even below folders closed to all but root.
+
+    In mounts of its own, seen by nobody else, such a folder becomes one that shows only these.
+    """
+    shown = list(dict.fromkeys((sys.base_prefix, sys.prefix, str(KIT))))
+    parents = (parent for folder in shown for parent in reversed(Path(folder).parents))
+    closed = dict.fromkeys(str(parent) for parent in parents if not parent.stat().st_mode & 0o001)
+    command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
+    if not closed:
+        return command
+    own_mounts = ["unshare", "--mount", "--propagation", "private"]
+    if subprocess.run([*own_mounts, "true"], check=False).returncode:
+        pytest.skip(f"root may not mount here, and ordinary users cannot read {[*closed]}")
+    held = [(f"{hold}/{number}", folder) for number, folder in enumerate(shown)]
+    lines = [["mkdir", *(place for place, _ in held)]]
+    lines += [["mount", "--bind", folder, place] for place, folder in held]
+    lines += [["mount", "-t", "tmpfs", "-o", "mode=755", "none", folder] for folder in closed]
+    for place, folder in held:
+        lines += [["mkdir", "-p", folder], ["mount", "--bind", place, folder]]
+    script = "\n".join(map(shlex.join, [*lines, ["exec", *command]]))
+    return [*own_mounts, "sh", "-ec", script]
+
+
 def judge(user: int, *arguments: str) -> dict:
     """What the attack suite prints when a user runs it."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    identity = {"user": user, "group": user, "extra_groups": []} if user != os.geteuid() else {}
-
-    def run(*command: str) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, *command], env=environment, cwd="/", text=True,
-                              capture_output=True, **identity)  # fmt: skip
-
-    try:
-        run("-c", "import yaml, ace_lib").check_returncode()
-    except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip("ordinary users cannot read this Python or this kit")
-    finished = run(str(TESTS / "attack_suite.py"), *arguments)
+    environment = {**os.environ, "PYTHONPATH": str(KIT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, str(KIT / "tests/attack_suite.py"), *arguments]
+    with tempfile.TemporaryDirectory() as hold:
+        if user != os.geteuid():
+            command = as_user(user, command, hold)
+        finished = subprocess.run(
+            command, env=environment, cwd="/", text=True, capture_output=True, check=False
+        )
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
