@@ -48,7 +48,7 @@ def minhash_signatures(
     signatures = np.full((len(prompts), num_hashes), 2**32 - 1, dtype=np.uint32)
     for first, last in batches(prompts):
         tokens = scan(prompts[first:last])
-        hashes, places = ngrams(tokens.values, tokens.starts, shingle)
+        hashes, places = ngrams(tokens.values, tokens.starts[:-1], tokens.starts[1:], shingle)
         hashes = (mix(hashes) >> np.uint64(32)).astype(np.uint32)
         ends = np.searchsorted(places, tokens.starts[1:])
         _sign(hashes, ends, factors, shifts, signatures[first:last])

@@ -69,7 +69,7 @@ class Marks(NamedTuple):
 
 def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndarray) -> NgramTable:
     """Sort the n-grams of all items by hash."""
-    keys, places = ngrams(values, starts, n)
+    keys, places = ngrams(values, starts[:-1], starts[1:], n)
     bits = np.zeros(1 << min(len(keys).bit_length(), MAX_FILTER_BITS - 3), dtype=np.uint8)
     _fill(bits, keys)
     place_bits = len(values).bit_length()
@@ -93,12 +93,19 @@ def no_marks(table: NgramTable) -> Marks:
 
 def find_best(tokens: Tokens, table: NgramTable, marks: Marks, same_numbers: bool) -> Best:
     """Compare every text with all items; with `same_numbers`, only with those of its numbers."""
-    found = _look_up(table.filter, *ngrams(tokens.values, tokens.starts, table.n))
-    shorter = _look_up_shorter(tokens, table, RULES.kinds)
-    hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
-    order = np.argsort(places, kind="stable")
     size = len(tokens.numbers)
     best = Best(np.full(size, -1), *np.zeros((2, size)), *np.zeros((2, size), dtype=np.int64))
+
+    def look_up(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _look_up(table.filter, *ngrams(tokens.values, begins, ends, table.n))
+
+    begins, ends = tokens.starts[:-1], tokens.starts[1:]
+    _find_copies(tokens, table, *look_up(begins, np.minimum(ends, begins + table.n)), best)
+    texts = np.flatnonzero(best.item < 0)
+    found = look_up(begins[texts], ends[texts])
+    shorter = _look_up_shorter(tokens, table, texts, RULES.kinds)
+    hashes, places = map(np.concatenate, zip(found, shorter, strict=True))
+    order = np.argsort(places, kind="stable")
     _find_best(tokens, table, hashes[order], places[order], same_numbers, marks, best, RULES.kinds)
     return best
 
@@ -146,11 +153,11 @@ def _look_up(
 
 @njit(cache=True)
 def _look_up_shorter(
-    tokens: Tokens, table: NgramTable, kinds: np.ndarray
+    tokens: Tokens, table: NgramTable, texts: np.ndarray, kinds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
     hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
-    for text in range(len(tokens.numbers)):
+    for text in texts:
         begin, end = tokens.starts[text], tokens.starts[text + 1]
         is_small = (end - begin) * LEAST_PROMPT_SHARE < table.n
         rank = np.searchsorted(table.short_numbers, tokens.numbers[text])
@@ -181,22 +188,52 @@ def opens_sentence(tokens: Tokens, text: int, place: int, kinds: np.ndarray) -> 
 
 
 @njit(cache=True)
+def _find_places(table: NgramTable, value: int) -> np.ndarray:
+    """Return the tokens of items at which n-grams of a hash begin, in rising order."""
+    low_bits = (np.uint64(1) << table.place_bits) - np.uint64(1)
+    bucket = value >> table.bucket_shift
+    first, end = table.buckets[bucket], table.buckets[bucket + 1]
+    while first < end and table.keys[first] | low_bits < value | low_bits:
+        first += 1
+    last = first
+    while last < end and table.keys[last] | low_bits == value | low_bits:
+        last += 1
+    return (table.keys[first:last] & low_bits).view(np.int64)
+
+
+@njit(cache=True)
+def _find_copies(
+    tokens: Tokens, table: NgramTable, hashes: np.ndarray, places: np.ndarray, best: Best
+) -> None:
+    """Choose for a text that is an item, token by token, the first such item.
+
+    `hashes` are those of the texts' first n-grams. No item can be held more.
+    """
+    for value, begin in zip(hashes, places):  # noqa: B905 (numba knows no `strict`)
+        text = np.searchsorted(tokens.starts, begin, side="right") - 1
+        length = tokens.starts[text + 1] - begin
+        for at in _find_places(table, value):
+            item = np.searchsorted(table.starts, at, side="right") - 1
+            is_whole = at == table.starts[item] and at + length == table.starts[item + 1]
+            if is_whole and _equal(tokens.values, begin, table.values, at, length):
+                best.item[text], best.place[text] = item, begin
+                best.length[text] = min(table.n, length)
+                best.item_share[text] = best.text_share[text] = 1.0
+                break
+
+
+@njit(cache=True)
 def _find_best(
     tokens: Tokens, table: NgramTable, hashes: np.ndarray, places: np.ndarray,
     same_numbers: bool, marks: Marks, best: Best, kinds: np.ndarray,
 ) -> None:  # fmt: skip
     """Mark what each text shares with items, from n-grams in rising order of place, and choose."""
-    low_bits = (np.uint64(1) << table.place_bits) - np.uint64(1)
     window = 0
     for text in range(len(tokens.numbers)):
         end, num_found = tokens.starts[text + 1], 0
         while window < len(places) and places[window] < end:
-            value, place = hashes[window] | low_bits, places[window]
-            bucket = value >> table.bucket_shift
-            for rank in range(table.buckets[bucket], table.buckets[bucket + 1]):
-                if table.keys[rank] | low_bits != value:
-                    continue
-                at = np.int64(table.keys[rank] & low_bits)
+            place = places[window]
+            for at in _find_places(table, hashes[window]):
                 item = np.searchsorted(table.starts, at, side="right") - 1
                 length = min(table.n, table.starts[item + 1] - table.starts[item])
                 if place + length > end or not _equal(

@@ -217,10 +217,13 @@ def mix(value: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def ngrams(values: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hashes of all n-grams, text by text, and the token at which each begins.
+def ngrams(
+    values: np.ndarray, begins: np.ndarray, ends: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of the n-grams of runs of tokens, and the token at which each begins.
 
-    A text with fewer than n tokens is one n-gram, one without tokens is none.
+    A run, from `begins[i]` to before `ends[i]`, is one n-gram if it has fewer than n tokens, none
+    if it is empty.
     """
     hashes = np.empty(len(values), dtype=np.uint64)
     places = np.empty(len(values), dtype=np.int64)
@@ -228,13 +231,13 @@ def ngrams(values: np.ndarray, starts: np.ndarray, n: int) -> tuple[np.ndarray, 
     for _ in range(n):
         factor *= MIX
     count = 0
-    for text in range(len(starts) - 1):
-        value, first = np.uint64(0), starts[text]
-        for token in range(first, starts[text + 1]):
+    for first, end in zip(begins, ends):  # noqa: B905
+        value = np.uint64(0)
+        for token in range(first, end):
             value = value * MIX + values[token]
             if token >= first + n:
                 value -= values[token - n] * factor
-            if token >= first + n - 1 or token == starts[text + 1] - 1:
+            if token >= first + n - 1 or token == end - 1:
                 hashes[count], places[count] = value, max(first, token - n + 1)
                 count += 1
     return hashes[:count], places[:count]
