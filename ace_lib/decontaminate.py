@@ -7,8 +7,8 @@ Rule `coverage` (ours) asks instead how much of ONE item the prompt holds: the w
 least the share `coverage` of the item's tokens when these make up at least half of the prompt.
 
 Items shorter than n tokens have no n-gram; they are looked for as a whole, where they are half of
-the prompt, or begin a sentence of it and bring all its numbers: a prompt that adds only
-instructions to them.
+the prompt, or begin a sentence of it and bring all its numbers, or have numbers and are a sentence
+of it: a prompt that adds only instructions to them.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ace_lib.tokens import MIX, RULES, STOP, Tokens, ngrams
+from ace_lib.tokens import MARK, MIX, RULES, SIGN, STOP, Tokens, ngrams
 
 LEAST_PROMPT_SHARE = 0.5
 """Ours. A phrase of a much longer prompt is no leak."""
@@ -14,6 +14,7 @@ LEAST_SENTENCE = 3
 MAX_FILTER_BITS = 26
 MAX_BUCKET_BITS = 19
 SECOND_LOOK = np.uint64(32)
+LAST_OPENING = np.uint64(2**15 - 1)
 
 
 class NgramTable(NamedTuple):
@@ -22,8 +23,8 @@ class NgramTable(NamedTuple):
     `keys` (uint64, rising) hold the leading bits of each hash and, in the lower `place_bits`, the
     token where the n-gram begins. `filter` is a Bloom filter of at least 8 bits per n-gram, up to
     8 MB. `values` are the hashes of all tokens; item i has those from `starts[i]` to before
-    `starts[i + 1]`, and its numbers are `numbers[i]`, as in `Tokens`. `short_numbers` are those of
-    items with fewer than n tokens.
+    `starts[i + 1]`, and its numbers are `numbers[i]`, as in `Tokens`. `openings` marks the first
+    words of items with fewer than n tokens, by `_opening`.
     """
 
     n: int
@@ -35,7 +36,7 @@ class NgramTable(NamedTuple):
     values: np.ndarray
     starts: np.ndarray
     numbers: np.ndarray
-    short_numbers: np.ndarray
+    openings: np.ndarray
 
 
 class Best(NamedTuple):
@@ -79,10 +80,11 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
     keys.sort()
     shift = 64 - min((len(keys) // 2 + 1).bit_length(), MAX_BUCKET_BITS)
     buckets = _find_buckets(keys, shift)
-    short_numbers = np.unique(numbers[np.diff(starts) < n])
-    return NgramTable(
-        n, keys, place_bits, bits, buckets, shift, values, starts, numbers, short_numbers
-    )
+    openings = np.zeros(int(LAST_OPENING) + 1, dtype=bool)
+    lengths = np.diff(starts)
+    is_short = (lengths >= LEAST_SENTENCE) & (lengths < n)
+    openings[_opening(values, starts[:-1][is_short])] = True
+    return NgramTable(n, keys, place_bits, bits, buckets, shift, values, starts, numbers, openings)
 
 
 def no_marks(table: NgramTable) -> Marks:
@@ -157,31 +159,56 @@ def _look_up_shorter(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
     hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
+    openings = _find_openings(tokens.values, table.openings)
     for text in texts:
         begin, end = tokens.starts[text], tokens.starts[text + 1]
         is_small = (end - begin) * LEAST_PROMPT_SHARE < table.n
-        rank = np.searchsorted(table.short_numbers, tokens.numbers[text])
-        may_wrap = (
-            rank < len(table.short_numbers) and table.short_numbers[rank] == tokens.numbers[text]
-        )
-        if is_small or may_wrap:
-            for place in range(begin, end):
-                if is_small or opens_sentence(tokens, text, place, kinds):
-                    value = np.uint64(0)
-                    for last in range(place, min(place + table.n - 1, end)):
-                        value = value * MIX + tokens.values[last]
-                        if _may_hold(table.filter, value):
-                            hashes.append(value)
-                            places.append(place)
+        first, last = np.searchsorted(openings, begin), np.searchsorted(openings, end)
+        for place in np.arange(begin, end) if is_small else openings[first:last]:
+            if is_small or opens_sentence(tokens, text, place, kinds):
+                value = np.uint64(0)
+                for token in range(place, min(place + table.n - 1, end)):
+                    value = value * MIX + tokens.values[token]
+                    if _may_hold(table.filter, value):
+                        hashes.append(value)
+                        places.append(place)
     return np.array(hashes, dtype=np.uint64), np.array(places, dtype=np.int64)
 
 
 @njit(cache=True)
+def _find_openings(values: np.ndarray, openings: np.ndarray) -> np.ndarray:
+    """Find where a short item may begin."""
+    places, count = np.empty(len(values), dtype=np.int64), 0
+    for place in range(len(values) - LEAST_SENTENCE + 1):
+        places[count] = place  # without a branch, as above
+        count += openings[_opening(values, place)]
+    return places[:count]
+
+
+@njit(cache=True)
+def _opening(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return some bits of the hash of the `LEAST_SENTENCE` tokens from one or many places."""
+    first = values[places] * MIX + values[places + 1]
+    return (first * MIX + values[places + 2]) & LAST_OPENING
+
+
+@njit(cache=True)
 def opens_sentence(tokens: Tokens, text: int, place: int, kinds: np.ndarray) -> bool:
-    """Read whether a sentence, a line or the text begins with a token."""
-    if place == tokens.starts[text]:
+    """Read whether a sentence, a line, the text or what stands after a mark begins with a token."""
+    if place == tokens.starts[text] or kinds[tokens.folded[tokens.ends[place - 1] - 1]] >= SIGN:
         return True
     for at in range(tokens.ends[place - 1], tokens.begins[place]):
+        if kinds[tokens.folded[at]] in (MARK, STOP):
+            return True
+    return False
+
+
+@njit(cache=True)
+def closes_sentence(tokens: Tokens, text: int, end: int, kinds: np.ndarray) -> bool:
+    """Read whether a sentence, a line or the text ends before a token."""
+    if end >= tokens.starts[text + 1]:
+        return True
+    for at in range(tokens.ends[end - 1], tokens.begins[end]):
         if kinds[tokens.folded[at]] == STOP:
             return True
     return False
@@ -274,8 +301,11 @@ def _choose(
         item_share = shared.sum() / len(shared)
         text_share = marks.covered[item] / (tokens.starts[text + 1] - tokens.starts[text])
         same = tokens.numbers[text] == table.numbers[item]
+        told = same or (
+            table.numbers[item] != 0 and closes_sentence(tokens, text, place + len(shared), kinds)
+        )
         wrapped = (
-            same and opens_sentence(tokens, text, place, kinds) and len(shared) >= LEAST_SENTENCE
+            told and len(shared) >= LEAST_SENTENCE and opens_sentence(tokens, text, place, kinds)
         )
         counts = len(shared) >= table.n or text_share >= LEAST_PROMPT_SHARE or wrapped
         rank = (item_share >= 1, min(item_share, text_share), item_share, -item)

@@ -2,7 +2,8 @@ r"""Normalised tokens: the one view of a statement that curation compares.
 
 Both sides of every comparison pass through these rules. Case, Unicode forms and spacing are folded;
 punctuation and the braces and dollars of LaTeX are no tokens, so `$x$`, `\(x\)` and `x` are the
-same; `\dfrac` is `\frac`, and commands that only change the look are dropped. Numbers and the signs
+same; `\dfrac` is `\frac`, and commands that only change the look are dropped; entities of HTML are
+read like commands, and characters that nobody sees are no part of a word. Numbers and the signs
 + - * / = < > ^ % ! | stay tokens, because "a + 5" and "a * 5" are different problems. The papers
 print no tokenisation; this one is ours.
 
@@ -16,8 +17,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 SIGNS = "-+*/=<>^%!|"
-# After a backslash, a word becomes another one; "" drops it. No value is longer than its key,
-# because the fast tokeniser writes it in the key's place.
+# After a backslash or an ampersand, a word becomes another one; "" drops it. No value is longer
+# than its key, because the fast tokeniser writes it in the key's place.
 COMMANDS = (
     {name: "frac" for name in ("dfrac", "tfrac", "cfrac")}
     | {name: "binom" for name in ("dbinom", "tbinom")}
@@ -28,6 +29,7 @@ COMMANDS = (
     | dict.fromkeys("text textbf textit textrm emph mbox hbox operatorname".split(), "")
     | dict.fromkeys("mathrm mathbf mathit mathbb mathcal mathsf boldsymbol rm bf it".split(), "")
     | dict.fromkeys("quad qquad ldots cdots dots dotsc dotsb hspace vspace !".split(), "")
+    | dict.fromkeys("nbsp amp quot apos".split(), "")
 )
 PAIRS = {"<=": "le", ">=": "ge", "!=": "ne"}
 """Two signs that are one token; the word is as long as the pair."""
@@ -39,6 +41,8 @@ SYMBOLS = str.maketrans(
 # Scripts written without spaces: every character is a token.
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 CJK_CHARACTER = re.compile(f"[{CJK}]")
+# Soft hyphens, zero-width spaces and joiners, marks of direction and of bytes' order.
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 FOREIGN_PUNCTUATION = re.compile(r"[^\x00-\x7f\w]")
 TOKEN = re.compile(rf"\\?(?:[a-z\x80-\U0010ffff]+|!)|[0-9]+|[{re.escape(SIGNS)}]")
 
@@ -78,7 +82,8 @@ def _fold_unless_accent(error: UnicodeEncodeError) -> tuple[bytes, int]:
 @lru_cache(maxsize=1 << 14)
 def _fold_run(run: str) -> bytes:
     """Fold a run of characters beyond ASCII."""
-    run = unicodedata.normalize("NFKC", run.translate(SYMBOLS)).translate(SYMBOLS).lower()
+    run = INVISIBLE.sub("", run).translate(SYMBOLS)
+    run = unicodedata.normalize("NFKC", run).translate(SYMBOLS).lower()
     return CJK_CHARACTER.sub(r" \g<0> ", FOREIGN_PUNCTUATION.sub(" ", run)).encode()
 
 
@@ -89,7 +94,7 @@ codecs.register_error("ace-fold-accents", _fold_error)
 def tokenize(text: str) -> list[str]:
     """Split `text` into normalised tokens: words, numbers, mathematical signs."""
     tokens = []
-    text = fold(text).decode().lower()
+    text = fold(text).decode().lower().replace("&", "\\")
     for pair, word in PAIRS.items():
         text = text.replace(pair, f"\\{word} ")
     for token in TOKEN.findall(text):

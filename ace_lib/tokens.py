@@ -15,8 +15,8 @@ from numba import njit
 
 from ace_lib.text import COMMANDS, PAIRS, SIGNS, fold_all
 
-OTHER, STOP, LETTER, DIGIT, SIGN, PAIRED_SIGN = range(6)
-STOPS = b".?:;\n"
+OTHER, MARK, STOP, LETTER, DIGIT, SIGN, PAIRED_SIGN = range(7)
+MARKS, STOPS = b',"()[]', b".?:;\n"
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing
 SHIFT = np.uint64(29)
 ONE = np.uint64(1)
@@ -74,7 +74,7 @@ def _kind(character: str) -> int:
         return DIGIT
     if character in SIGNS:
         return PAIRED_SIGN if f"{character}=" in PAIRS else SIGN
-    return STOP if ord(character) in STOPS else OTHER
+    return STOP if ord(character) in STOPS else MARK if ord(character) in MARKS else OTHER
 
 
 def _read_rules() -> Rules:
@@ -106,6 +106,7 @@ RULES = _read_rules()
 def scan(texts: Sequence[str]) -> Tokens:
     """Tokenise `texts`."""
     padded = fold_all([*texts, "\0" * 2 * WORD]).lower()  # eight bytes follow any
+    padded = padded.replace(b"&", b"\\")
     words = np.frombuffer(padded, dtype="<u8", count=len(padded) // WORD)
     folded = np.frombuffer(padded, dtype=np.uint8, count=len(padded) - 2 * WORD - 1)
     edges = np.flatnonzero(folded == 0)

@@ -52,6 +52,21 @@ def test_a_short_item_in_a_long_prompt_is_a_phrase_and_no_leak() -> None:
     assert overlaps([prompt])["overlap_item_share"] == [0.0]
 
 
+@pytest.mark.parametrize("rule", decontaminate.RULES)
+@pytest.mark.parametrize(
+    ("prompt", "leaks"),
+    [
+        ("Problem 3 of 40, worth 7 points, for you and your team: find gcd(84, 36).", True),
+        (f"The answer is an integer from 0 to 999. {SHORT} Show all of your steps.", True),
+        (f"<p>{SHORT}</p> <p>Solve the problem above and put the answer in a box, please.", True),
+        ("In 3 steps, which you explain to all of us one by one: find gcd(84, 36) + 5.", False),
+        ("In 3 steps, which you explain to all of us one by one: now find gcd(84, 36).", False),
+    ],
+)
+def test_a_short_item_that_is_a_sentence_is_found_beside_other_numbers(prompt, leaks, rule) -> None:
+    assert decontaminate.is_contaminated(overlaps([prompt]), rule) == [leaks]
+
+
 def test_the_matched_ngram_is_in_prompt_and_item() -> None:
     prompt = "We know that " + STATEMENT.split("such that")[0] + "none is even. How many?"
     found = overlaps([prompt])

@@ -29,9 +29,11 @@ AWKWARD = [
     "\\\\frac",
     "frac \\fracture",
     "emoji 🙂 𝑥 𝟙",
+    "hid\u200bden so\u00adft\ufeff e\u200b\u0301 汉\u2060字 \u200b",
+    r"a &lt; b&nbsp;c &amp;& \&lt &=x & \frac &dfrac1&!",
 ]
 ALPHABET = [
-    *"ab1 \\$(){}=<>!|\n\0é汉½x",
+    *"ab1 \\$&(){}=<>!|\n\0é汉½x\u200b",
     "frac",
     "\\dfrac",
     "\\le",
@@ -78,6 +80,8 @@ def test_random_texts_are_scanned_by_the_rules() -> None:
         (r"\left( x \right)", "(x)"),
         (r"\text{if } x", "if x"),
         ("x−1", "x-1"),
+        ("zero\u200bwidth so\u00adft \ufeffbom\u2060", "zerowidth soft bom"),
+        ("x &lt; 2&nbsp;and &quot;y&quot; &amp; z", 'x < 2 and "y" & z'),
     ],
 )
 def test_forms_of_one_statement_are_equal(left: str, right: str) -> None:
@@ -125,10 +129,11 @@ def test_texts_in_batches_are_normalised_one_by_one() -> None:
         ("a\nb c", [1, 1, 0]),
         ("a: b? ; c", [1, 1, 1]),
         (r"a. \left b", [1, 1]),
+        ('<p>a **b** "c" [d] e, f $g$', [1, 1, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0]),
         ("", []),
     ],
 )
-def test_sentences_begin_after_a_stop_or_a_line(one: str, begins: list[int]) -> None:
+def test_sentences_begin_after_a_stop_a_line_or_a_mark(one: str, begins: list[int]) -> None:
     scanned = tokens.scan(["x", one])
     places = range(scanned.starts[1], scanned.starts[2])
     kinds = tokens.RULES.kinds
