@@ -34,10 +34,10 @@ EVIDENCE = ("benchmark", "item", "ngram", "item_share", "prompt_share")
 
 
 class BenchmarkIndex(NamedTuple):
-    """The n-grams of all benchmark items, and (benchmark, item id) of each item."""
+    """The n-grams of all items, and their benchmarks and ids: objects of shape (num_items, 2)."""
 
     table: NgramTable
-    items: list[tuple[str, str]]
+    items: np.ndarray
 
 
 def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> BenchmarkIndex:
@@ -55,6 +55,7 @@ def build_index(benchmarks: Mapping[str, list[dict]], n: int = MATH_NGRAM) -> Be
             "rows, or leave it out by name"
         )
     items = [(name, row["id"]) for name, rows in benchmarks.items() for row in rows]
+    items = np.array(items, dtype=object)
     prompts = [row["prompt"] for rows in benchmarks.values() for row in rows]
     parts = []
     for first, last in batches(prompts):
@@ -77,23 +78,19 @@ def find_overlaps(
     `overlap_item_share` and `overlap_prompt_share` (share of the item's and of the prompt's tokens
     that lie inside shared n-grams).
     """
-    columns = {f"overlap_{name}": [""] * len(prompts) for name in EVIDENCE[:3]}
-    columns |= {f"overlap_{name}": [0.0] * len(prompts) for name in EVIDENCE[3:]}
+    texts = np.full((3, len(prompts)), "", dtype=object)
+    shares = np.zeros((2, len(prompts)))
     marks = no_marks(index.table)
     for first, last in batches(prompts):
         tokens = scan(prompts[first:last])
         best = find_best(tokens, index.table, marks, same_numbers)
         found = np.flatnonzero(best.item >= 0)
         best = Best(*(column[found] for column in best))
-        rows = zip(
-            found.tolist(), best.item.tolist(), tokens.spell(best.place, best.length),
-            best.item_share.tolist(), best.text_share.tolist(), strict=True,
-        )  # fmt: skip
-        for text, item, *evidence in rows:
-            evidence = (*index.items[item], *evidence)
-            for column, value in zip(columns.values(), evidence, strict=True):
-                column[first + text] = value
-    return columns
+        texts[:2, first + found] = index.items[best.item].T
+        texts[2, first + found] = np.array(tokens.spell(best.place, best.length), dtype=object)
+        shares[:, first + found] = best.item_share, best.text_share
+    columns = zip(EVIDENCE, (*texts.tolist(), *shares.tolist()), strict=True)
+    return {f"overlap_{name}": column for name, column in columns}
 
 
 def is_contaminated(
