@@ -233,19 +233,30 @@ class Operands:
         """Rows and entries of a matrix."""
         rows, row = [], []
         while not self.take(r"\endmatrix"):
+            self.take(",")
             row.append(self.relation())
+            self.take(",", ".", ";")
             if self.take(r"\\"):
                 rows, row = [*rows, row], []
             elif not self.take("&") and not self.peek(r"\endmatrix"):
                 raise Unparsed("unreadable matrix")
+        if not rows and not row:
+            raise Unparsed("an empty matrix")
         return ("matrix", [*rows, row] if row else rows)
+
+    def cases(self) -> Node:
+        """A system of equations is a list, a piecewise function the matrix of its lines."""
+        kind, rows = self.matrix()
+        if any(len(row) > 1 for row in rows):
+            return (kind, rows)
+        return ("list", [row[0] for row in rows], "and")
 
 
 _READERS = {
     "{": lambda operands: operands.until("}"), "|": Operands.between_bars,
     r"\sqrt": lambda operands: operands.root(operands.argument), r"\beginmatrix": Operands.matrix,
     r"\wholesqrt": lambda operands: operands.root(operands.primary),
-    r"\overline": Operands.overlined,
+    r"\overline": Operands.overlined, r"\begincases": Operands.cases,
 }  # fmt: skip
 
 

@@ -24,12 +24,10 @@ def inequality(operators: list[str], sides: list[Node]) -> Node:
             near = intersect(_ray(_FLIPPED[operator], -bound), _ray(operator, bound))
             region = near if operator[0] == "<" else far
             return ("named", ("region", region), left[2][1], left[2])
-    if len(sides) == 3 and sides[1][0] == "sym" and operators[0][0] == operators[1][0] != "!":
-        parts = (
-            _ray(_FLIPPED[operators[0]], constant(sides[0])),
-            _ray(operators[1], constant(sides[2])),
-        )
-        return ("named", ("region", intersect(*parts)), sides[1][1], sides[1])
+    if len(sides) == 3 and operators[0][0] == operators[1][0] != "!":
+        first, second = (inequality(operators[i:][:1], sides[i:][:2]) for i in (0, 1))
+        if first[0] == second[0] == "named":
+            return ("named", ("region", intersect(first[1][1], second[1][1])), *first[2:])
     return ("statement", tuple(operators), sides)
 
 

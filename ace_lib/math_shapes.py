@@ -7,10 +7,10 @@ mod, unit, ratio, clock, name, text.
 
 import re
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 
 from ace_lib.math_operands import Node
-from ace_lib.math_regions import ORDER, constant, inequality, intersect, merge, set_operation
+from ace_lib.math_regions import ORDER, constant, inequality, set_operation
 from ace_lib.math_tokens import Unparsed
 from ace_lib.math_units import is_unit, unit_name
 from ace_lib.math_value import letters_of, mp
@@ -46,7 +46,7 @@ def shape(node: Node, is_gold: bool = False) -> Node:
 def _with_signs(node: Node) -> Node:
     if not _has_signs(node):
         return node
-    return ("set", [_choose_sign(node, sign) for sign in (1, -1)])
+    return ("set", [shape(_choose_sign(node, sign)) for sign in (1, -1)])
 
 
 def _has_signs(node: Node) -> bool:
@@ -64,7 +64,7 @@ def _choose_sign(node: Node, sign: int) -> Node:
 
 def _set(items: list[Node]) -> Node:
     """A set in braces, or the region or values of `{x | condition}`."""
-    if items and all(item[0] in ("rel", "list") for item in items):
+    if items and (all(item[0] in ("rel", "list") for item in items) or _excludes(items)):
         inner = _listed(items)
         return inner[1] if inner[0] == "named" else inner
     return ("set", _members(items))
@@ -83,7 +83,10 @@ def _listed(items: list[Node], word: str = "") -> Node:
     """A list without brackets: solutions, assignments, or an answer with its conditions."""
     if any(item[0] == "text" for item in items):
         raise Unparsed("words in a list")
-    items = [item for item in items if not _is_condition(item, items)]
+    if _excludes(items):
+        left = items[0][2][0]
+        items = [item if item[0] == "rel" else ("rel", ["!="], [left, item]) for item in items]
+    items = [item for item in items if not _is_condition(item, items, word)]
     members = _members(items)
     names = [item[2] if item[0] == "named" else None for item in members]
     several = set(names) - {None}
@@ -100,9 +103,14 @@ def _listed(items: list[Node], word: str = "") -> Node:
     return members[0] if len(members) == 1 else ("set", members)
 
 
-def _is_condition(item: Node, items: list[Node]) -> bool:
-    r"""`k \in \mathbb{Z}`, or `x \ne 1` or `x > 0` beside an expression in x."""
-    if item[0] != "rel":
+def _excludes(items: list[Node]) -> bool:
+    r"""`x \ne 0, 1`: what follows the inequality are more such values."""
+    return items[0][:2] == ("rel", ["!="])
+
+
+def _is_condition(item: Node, items: list[Node], word: str) -> bool:
+    r"""`k \in \mathbb{Z}`, or `x \ne 1` or `x > 0` beside, and not "or", an expression in x."""
+    if item[0] != "rel" or (word == "or" and item[1][0] in ORDER[:4]):
         return False
     if item[2][-1] in _DOMAINS:
         return True
@@ -112,10 +120,11 @@ def _is_condition(item: Node, items: list[Node]) -> bool:
 
 def _joined(values: list[Node], word: str) -> Node:
     """Values of one letter: regions that all hold, or one of which holds; else a set."""
-    if all(value[0] == "region" for value in values):
-        parts = [value[1] for value in values]
-        common = reduce(intersect, parts) if word != "or" else []
-        return ("region", common or merge(sum(parts, [])))
+    kinds = {value[0] for value in values}
+    if kinds == {"region"} or ("region" in kinds and word == "or"):
+        parts = [v if v[0] in ("region", "set") else ("set", [v]) for v in values]
+        common = reduce(partial(set_operation, "inter"), parts) if word != "or" else ("region", [])
+        return common if common[1] else reduce(partial(set_operation, "union"), parts)
     sets = [value[1] if value[0] == "set" else [value] for value in values]
     return ("set", sum(sets, []))
 
@@ -152,7 +161,15 @@ def _product(left: Node, right: Node) -> Node:
 def _negative(inner: Node) -> Node:
     if inner[0] == "matrix":
         return _product(("num", Fraction(-1)), inner)
+    if inner[0] in ("unit", "percent", "deg"):  # -5 cm
+        return shape((inner[0], ("neg", inner[1]), *inner[2:]))
     return _with_signs(("neg", inner))
+
+
+def _sum(left: Node, right: Node) -> Node:
+    if right[0] == "neg" and left == ("sym", r"\mathbbR"):  # R - {2}
+        return set_operation("minus_set", shape(left), shape(right[1]))
+    return _with_signs(("add", left, right))
 
 
 def _with_unit(value: Node, words: list[str]) -> Node:
@@ -185,12 +202,15 @@ def plain_words(text: str) -> str:
 _READERS = {
     "list": _listed, "set": _set, "bracket": _bracket, "matrix": _matrix, "mod": _mod,
     "sym": _symbol, "mul": _product, "unit": _with_unit, "text": _words, "neg": _negative,
+    "add": _sum,
 }  # fmt: skip
 
 
 def _relation(operators: list[str], sides: list[Node], is_gold: bool) -> Node:
     if r"\in" in operators and len(sides) == 2:
         return shape(sides[1])
+    if operators == ["!="] and _has_signs(sides[1]):
+        return _listed([("rel", operators, _choose_sign(tuple(sides), s)) for s in (1, -1)])
     if all(operator in ORDER for operator in operators):
         return inequality(operators, sides)
     if set(operators) <= {"=", r"\approx", r"\equiv"}:

@@ -17,7 +17,7 @@ _SYMBOLS = str.maketrans({
     "≠": r"\ne ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "°": r"^\circ ",
     "±": r"\pm ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ",
     "∅": r"\emptyset ", "∠": r"\angle ", "△": r"\triangle ", "€": r"\euro ", "£": r"\pounds ",
-    "’": "'", "′": "'",
+    "’": "'", "′": "'", "¢": r"\text{¢}",
 })  # fmt: skip
 _UNITS = (
     "cm mm km kg mg ml in ft yd mi lb oz hr hrs min mins sec secs mph kph rad deg cents usd day "
@@ -30,6 +30,7 @@ _REWRITES = [
     for pattern, spelling in (
         (r"^\s*(\*\*|`|\")(.*)\1\s*$", r"\2"),
         (r"^\s*(?:\\text\s*\{\s*)?(?i:(?:the )?(?:final )?answer(?: is\b|:)):?\s*\}?", ""),
+        (r"^\s*(?:\\text\s*\{\s*)?[Tt]here are\s*\}?(?=\s*\d)", ""),
         (r"^\s*~(?=\s*[\d\\.(-])", r"\\approx "),
         (r"^(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?(?=\s*[\d\\])", "-"),
         (r"(?<=\d)(?:\\[ ,;]|[\s~])*(?:\\text\s*\{\s*)?million\s*\}?", r"\\cdot 10^6 "),
@@ -47,7 +48,11 @@ _REWRITES = [
          rf"\{{(\\(?:text|mathrm)\{{[^{{}}]*\}}{_POWER})\}}", r"\1/\2"),
         (r"\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[clr|\s]*\})?",
          r"\\beginmatrix "),
-        (r"\\end\s*\{\w*(?:matrix|array)\}", r"\\endmatrix "),
+        (r"\\begin\s*\{cases\}", r"\\begincases "),
+        (r"\\end\s*\{\w*(?:matrix|array|cases)\}", r"\\endmatrix "),
+        (r"\^(?<=[a-zA-Z]\^)\{(-?\d)\}(?=(?:[^{}\d.]|\{-?\d\})*\})", r"^\1"),  # \mathrm{m\,s^{-2}}
+        (r"\\(?:text|mathrm)\s*\{\s*(\\[$%])\s*\}", r"\1"),
+        (r"\\circ(\s*\}?)\s*([CF])\s*$", r"\\circ\1\\text{\2}"),
         (r"(?<=\d)[\s~]*([AaPp])\.?[Mm]\.?\s*$", r"\\text{\1m}"),
     )
 ]  # fmt: skip

@@ -78,9 +78,11 @@ def _one_name(word: str) -> str:
 def scale_between(gold: str, answer: str) -> Fraction | None:
     """By what to multiply the answer's number to be in the gold's unit; None: contradicting units.
 
-    A unit that is missing, or neutral ("units"), on one side fits everything.
+    A unit that is missing, or neutral ("units"), on one side fits all but another power.
     """
-    if gold == answer or _NEUTRAL.match(gold) or _NEUTRAL.match(answer):
+    powers = {unit.partition("^")[2] for unit in (gold, answer)} - {""}
+    neutral = _NEUTRAL.match(gold) or _NEUTRAL.match(answer)
+    if gold == answer or (neutral and len(powers) < 2):
         return Fraction(1)
     sizes = [_size(gold), _size(answer)]
     if None in sizes or sizes[0][0] != sizes[1][0]:

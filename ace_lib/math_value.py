@@ -8,6 +8,7 @@ computed, so a tower of powers costs nothing.
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
@@ -15,7 +16,7 @@ from functools import cache
 from ace_lib.math_operands import Node
 from ace_lib.math_tokens import Unparsed
 
-MAX_BITS = 100_000  # of an exact whole number; fractions get a tenth
+MAX_BITS = 100_000  # of an exact whole number; denominators get a fifth
 DIGITS = 150
 Number = object  # Fraction, or mpmath's mpf or mpc
 _ELEMENTARY = {name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth exp".split()}
@@ -74,7 +75,7 @@ class Evaluator:
         if isinstance(value, Fraction):
             above, below = value.numerator.bit_length(), value.denominator.bit_length()
             self.budget -= above + below
-            if above > MAX_BITS or below > MAX_BITS // 10 or self.budget < 0:
+            if above > MAX_BITS or below > MAX_BITS // 5 or self.budget < 0:
                 raise TooLarge
         return value
 
@@ -162,9 +163,9 @@ def _exact_root(value: int, order: int) -> int | None:
 
 
 def root(radicand: Number, order: Number) -> Number:
-    """The real root where there is one, as of -8."""
-    if is_whole(order) and order.numerator % 2 and isinstance(radicand, Fraction) and radicand < 0:
-        return -power(-radicand, 1 / order)
+    """The real root where there is one, as of -8 and 2 - √5."""
+    if is_whole(order) and order.numerator % 2 and is_real(radicand) and radicand.real < 0:
+        return -power(-radicand.real, 1 / order)
     return power(radicand, 1 / order)
 
 
@@ -271,8 +272,9 @@ def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple 
         raise Unparsed("more letters than an answer has")
     pairs: list[tuple | None] = []
     steps = str((gold, answer))
-    whole = _WHOLE_POINTS if "'floor'" in steps or "'ceil'" in steps else ()
-    for index, point in enumerate((*_POINTS, *whole)):
+    points = () if re.search("'(gcd|lcm)'", steps) else _POINTS
+    whole = _WHOLE_POINTS if re.search("'(gcd|lcm|floor|ceil)'", steps) else ()
+    for index, point in enumerate((*points, *whole)):
         fixed = dict(zip(letters, point, strict=False))
         try:
             pair = tuple(Evaluator(fixed, log_base).value(node) for node in (gold, answer))
