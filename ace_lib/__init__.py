@@ -1,6 +1,7 @@
 """The thin library behind the notebooks: flat modules, one idea each."""
 
 import os
+import sys
 import warnings
 
 __version__ = "0.1.0"
@@ -9,6 +10,10 @@ __version__ = "0.1.0"
 # threads of one process otherwise slow a second one by an order of magnitude on few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A test of a program may hold longer integers than Python reads and writes by default.
+MAX_INT_DIGITS = 50_000
+if 0 < sys.get_int_max_str_digits() < MAX_INT_DIGITS:  # 0: no limit
+    sys.set_int_max_str_digits(MAX_INT_DIGITS)
 # transformers imports tqdm's notebook bar, which warns that it lacks widgets; we draw no such bar.
 warnings.filterwarnings("ignore", message="IProgress not found")
 

@@ -155,7 +155,7 @@ def _parse_line(path: Path, number: int, raw: bytes) -> dict:
         raise ProblemFileError(
             f"{path}, line {number}: not UTF-8 (byte {error.start}). Convert the file to UTF-8."
         ) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also an integer that is too long
         raise ProblemFileError(
             f"{path}, line {number}: not JSON ({error}). "
             "Every line must be one complete JSON object; correct or delete this line."
@@ -180,7 +180,9 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     the folder cannot be written.
     """
     path = Path(path)
-    lines = ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows)
+    # A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape: it is read back as it was.
+    texts = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = (text.encode(errors="backslashreplace") for text in texts)
     with written_whole(path) as handle:
         if path.suffix == ".gz":
             with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed:

@@ -13,6 +13,10 @@ import resource
 import sys
 import types
 
+# Of a program that is asked for a function: other graders import it, too, so what stands under
+# `if __name__ == "__main__":`, such as reading input, does not run.
+IMPORTED_NAME = "program"
+
 
 class NotPlain(TypeError):
     """A returned value that is not plain data."""
@@ -80,10 +84,11 @@ def drive(
     sys.setrecursionlimit(depth)
     sys.set_int_max_str_digits(digits)
     random.seed(0)
-    module = types.ModuleType("__main__")
+    name = IMPORTED_NAME if entry_point else "__main__"
+    module = types.ModuleType(name)
     exec(prelude, module.__dict__)
     module.__dict__.pop(entry_point, None)  # else the prelude's own function would answer
-    sys.modules["__main__"] = module
+    sys.modules["__main__"] = sys.modules[name] = module
     arguments = json.loads(sys.stdin.buffer.read()) if entry_point else []
     answer = os.dup(1)
     if entry_point:

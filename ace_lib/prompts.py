@@ -110,9 +110,9 @@ def program(response: str) -> str | None:
     for line in (answer_part(response) or "").splitlines(keepends=True):
         fence = line.strip()
         if fence.startswith("```python"):
-            block = []
+            block, indent = [], line[: line.index("`")]  # as of a block within a list
         elif fence == "```" and block is not None:
             found, block = "".join(block), None
         elif block is not None:
-            block.append(line)
+            block.append(line.removeprefix(indent))
     return found

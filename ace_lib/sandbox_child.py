@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 
-from ace_lib.program_driver import find_entry, plain
+from ace_lib.program_driver import IMPORTED_NAME, find_entry, plain
 
 # The imports LiveCodeBench puts before every program.
 PRELUDE_SOURCE = """
@@ -42,7 +42,6 @@ import itertools, functools, operator, io, sys, json
 """
 open_file = open  # before `warm_up` replaces it
 RECURSION_LIMIT = 50_000
-MAX_INT_DIGITS = 50_000
 MARK = struct.Struct("<cI")  # child to supervisor: kind, size of the text that follows
 PIPE_BYTES = 4096  # a pipe takes so much at once or nothing
 MARK_BYTES = PIPE_BYTES - MARK.size  # the most text of a mark
@@ -69,7 +68,6 @@ def warm_up() -> None:
     builtins.__dict__.update(prelude | vars(builtins))
     builtins.open = _open
     sys.argv = ["program.py"]
-    sys.set_int_max_str_digits(MAX_INT_DIGITS)
     sys.setrecursionlimit(RECURSION_LIMIT)
     random.seed(0)
     for job, given in _REHEARSALS:
@@ -77,8 +75,8 @@ def warm_up() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     set_standard_files(null, null)  # what a function's program reads and prints
     os.close(null)
-    # One that stays: to free the rehearsal's module would cost each child the pages it lies on.
-    sys.modules["__main__"] = sys.modules[__name__]
+    # Ones that stay: to free the rehearsals' modules would cost each child the pages they lie on.
+    sys.modules["__main__"] = sys.modules[IMPORTED_NAME] = sys.modules[__name__]
 
 
 def _rehearse(job: bytes, given: bytes) -> None:
@@ -178,7 +176,8 @@ class Child:
             self._report(b"D", value)
 
     def _exec(self) -> None:
-        self.module = sys.modules["__main__"] = types.ModuleType("__main__")
+        name = IMPORTED_NAME if self.entry_point else "__main__"
+        self.module = sys.modules["__main__"] = sys.modules[name] = types.ModuleType(name)
         exec(self.code, self.module.__dict__)
 
     def _finish_program(self) -> None:
@@ -187,8 +186,9 @@ class Child:
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
         atexit._run_exitfuncs()
-        for stream in {sys.stdout, sys.__stdout__}:
-            if not stream.closed:
+        for stream in (sys.stdout, sys.__stdout__):
+            # The program's own may be None, or an object that only writes and flushes.
+            if stream is not None and not getattr(stream, "closed", False):
                 stream.flush()
 
     def _exit(self, error: SystemExit) -> None:
@@ -197,7 +197,7 @@ class Child:
         except BaseException as late:
             self._fail(late)
             return
-        if error.code in (None, 0):
+        if not self.entry_point and error.code in (None, 0):
             self._report(b"D")
         else:
             self._fail(RuntimeError(f"exit code {error.code!r}"[:200]))

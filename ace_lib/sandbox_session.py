@@ -209,7 +209,8 @@ class Session:
         if os.fstat(self._output).st_size >= self._limits.output_bytes:
             return self._stop("output_limit", f"more than {self._limits.output_bytes} bytes")
         status = "memory" if name == "MemoryError" else "runtime_error"
-        return self._stop(status, f"{name}: {message}" if message else str(name))
+        detail = f"{name}: {message}" if message else name
+        return self._stop(status, detail.encode(errors="replace").decode())  # may hold surrogates
 
     def _stop(self, status: str, detail: str) -> Outcome:
         self._end()

@@ -105,6 +105,7 @@ def verify_code(row: dict, sandbox: Sandbox, isolated: bool = False) -> tuple[st
             program = prompts.program(row.get("response") or "")
         if program is None:
             return "no_answer", {**detail, "reason": "no ```python block after </think>"}
+        program = program.removeprefix("\ufeff")  # a byte order mark, as Python allows in a file
         limits = Limits(
             cpu_seconds=float(row.get("time_limit") or TIME_LIMIT),
             memory_bytes=int(row.get("memory_mb") or Limits.memory_bytes >> 20) << 20,

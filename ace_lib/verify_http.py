@@ -13,7 +13,6 @@ SandboxFusion's own server stops a program that prints more than about 128 KiB.
 import json
 import os
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from ace_lib import AceError, program_driver
-from ace_lib.sandbox_child import MAX_INT_DIGITS, PRELUDE_SOURCE, RECURSION_LIMIT
+from ace_lib import MAX_INT_DIGITS, AceError, program_driver
+from ace_lib.sandbox_child import PRELUDE_SOURCE, RECURSION_LIMIT
 from ace_lib.sandbox_session import IDLE_FACTOR, Limits, Outcome, SandboxError, Usage
 from ace_lib.verify_code import verify_code
 from ace_lib.verify_pool import LocalPool
@@ -55,8 +54,6 @@ class HttpPool:
         self._server = Server(address)
         self._num_requests = num_requests or NUM_REQUESTS
         self._math = LocalPool(len(os.sched_getaffinity(0)), isolated=False)
-        # As in a worker: a returned integer may have more digits than Python's default allows.
-        sys.set_int_max_str_digits(max(sys.get_int_max_str_digits(), MAX_INT_DIGITS))
 
     def judge(self, rows: Sequence[dict]) -> list[dict]:
         """Verdicts of checked rows, in their order."""

@@ -100,7 +100,6 @@ def main() -> None:
     """Serve frames (length + JSON) from standard input until it closes."""
     requests, replies = sys.stdin.buffer, os.dup(1)
     os.dup2(2, 1)  # a stray print must not become a frame
-    sys.set_int_max_str_digits(50_000)
     worker = Worker("isolated" in sys.argv, "unsafe" in sys.argv)
     while header := requests.read(LENGTH.size):
         for row in json.loads(requests.read(*LENGTH.unpack(header))):

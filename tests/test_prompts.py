@@ -67,6 +67,7 @@ def test_the_answer_is_the_last_box_after_the_last_think(response, answer):
         ("```python\na\n```\n```python\nb", "a\n"),
         ("```\na\n```", None),
         ("```python\r\na\r\n```", "a\r\n"),
+        ("1. so:\n   ```python\n   if a:\n       b\n\n   ```", "if a:\n    b\n\n"),
         ("no code", None),
     ],
 )

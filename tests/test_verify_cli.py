@@ -37,6 +37,18 @@ def test_one_verdict_per_row_in_order(tmp_path, suffix):
     assert rows[3]["status"] in NO_REWARD
 
 
+def test_neither_long_integers_nor_half_characters_stop_it(tmp_path):
+    tests = [{"input": [10**5999], "output": 10**6000}]
+    long = {**CODE, "response": None, "program": "def f(a):\n    return a * 10", "tests": tests}
+    half = {**CODE, "id": "\ud800", "response": "```python\nraise ValueError('\\ud800')\n```"}
+    source = write(tmp_path / "in.jsonl", [long, half])
+    target = tmp_path / "out.jsonl"
+    assert main(["verify", str(source), str(target), "--workers", "1"]) == 0
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [(row["id"], row["reward"]) for row in rows] == [("c", 1.0), ("\ud800", 0.0)]
+    rows[1]["detail"]["reason"].encode()
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -50,6 +62,7 @@ def test_one_verdict_per_row_in_order(tmp_path, suffix):
         (json.dumps({**CODE, "time_limit": -1}), "line 2: time_limit"),
         (json.dumps({**CODE, "time_limit": "6"}), "line 2: time_limit"),
         ("[" * 100_000, "line 2: not JSON"),
+        ("9" * 50_001, "line 2: not JSON"),
     ],
 )
 def test_a_malformed_line_is_named_and_nothing_is_written(tmp_path, capsys, line, reason):

@@ -131,6 +131,13 @@ def test_inputs_and_values_of_any_size_come_through(verifier):
     assert [v.status for v in verdicts] == ["passed", "passed", "wrong_answer"], verdicts
 
 
+def test_an_exit_is_no_value_not_even_that_of_the_test_before(verifier):
+    program = "def f(x):\n    x or exit(0)\n    return 'a' * 9000"
+    tests = [{"input": [x], "output": "a" * 9000} for x in (1, 0)]
+    [verdict] = verifier.verify([{**ADD, "entry_point": "f", "tests": tests, "program": program}])
+    assert (verdict.status, verdict.detail["test"]) == ("runtime_error", 1)
+
+
 def test_a_program_that_ends_itself_or_hides_is_judged_by_its_end(verifier):
     silent = "import os, time\nfor fd in range(3, 30):\n    try:\n        os.close(fd)\n"
     silent += "    except OSError:\n        pass\ntime.sleep(0.2)\n"
