@@ -347,5 +347,6 @@ def test_every_prefix_of_the_nested_order_has_the_same_make_up() -> None:
 
 
 def test_length_bands_hold_equally_many() -> None:
+    assert balance.length_bands([], 4) == []
     bands = balance.length_bands(list(range(100)), 4)
     assert Counter(bands) == {0: 25, 1: 25, 2: 25, 3: 25}
