@@ -161,6 +161,8 @@ def adapt_acemath(raw: dict, default_id: str) -> dict:
 
 def adapt_opencodereasoning(raw: dict, default_id: str) -> dict:
     """Translate OpenCodeReasoning; `id` names the question, so it repeats, and is not taken."""
+    if raw["input"] == "-":
+        raise RowDefect("the statement is '-': part split_1 leaves it in the set it comes from")
     others = {"id": default_id, "domain": "code", "solutions": [str(raw["solution"] or "")]}
     row = _worked_row(raw["input"], raw["output"], **others)
     return row | {"source": str(raw["dataset"] or ""), "license": raw["license"]}
@@ -190,12 +192,13 @@ def adapt_humaneval(raw: dict, default_id: str) -> dict:
 def adapt_mbpp(raw: dict, default_id: str) -> dict:
     """Translate an MBPP(+) row (`text` in the full set, `prompt` in the sanitized one and in +)."""
     listed = list(raw["test_list"] or [])
+    code = str(raw.get("code") or "").replace("\r\n", "\n").replace("\t", "    ")
     return _call_problem(
         id=f"MBPP/{raw['task_id']}" if raw.get("task_id") is not None else default_id,
         prompt=str(raw.get("text") or raw.get("prompt") or "").strip(),
-        entry_point=asserts.called_name(listed[0]) if listed else "",
+        entry_point=asserts.called_name(listed[0], code) if listed else "",
         source=raw.get("test") or "\n".join(listed),
-        solution=str(raw.get("code") or "").replace("\r\n", "\n").replace("\t", "    "),
+        solution=code,
     )
 
 

@@ -45,14 +45,13 @@ def parse_statements(source: str) -> list[ast.stmt]:
             return []
 
 
-def called_name(source: str) -> str:
-    """Name the function that an assert calls, "" when it calls none directly."""
-    statements = parse_statements(source)
-    if not statements or not isinstance(statements[0], ast.Assert):
-        return ""
-    test = statements[0].test
-    call = test.left if isinstance(test, ast.Compare) else test
-    return call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+def called_name(source: str, code: str) -> str:
+    """Name the function that an assert calls: one of `code`, else the first; "" for none."""
+    nodes = [node for statement in parse_statements(source) for node in ast.walk(statement)]
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    names = [call.id for call in calls if isinstance(call, ast.Name)]
+    defined = {node.name for node in parse_statements(code) if isinstance(node, ast.FunctionDef)}
+    return next(chain((name for name in names if name in defined), names), "")
 
 
 def convert_asserts(source: str, names: set[str]) -> tuple[list[dict], int]:

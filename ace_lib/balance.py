@@ -51,6 +51,8 @@ def thin_short(
 
 def length_bands(lengths: Sequence[float], num_bands: int) -> list[int]:
     """Number the band of each length; bands are quantiles, so that they hold equally many."""
+    if not lengths:
+        return []
     edges = np.quantile(lengths, np.linspace(0, 1, num_bands + 1)[1:-1])
     return np.searchsorted(edges, lengths, side="right").tolist()
 

@@ -17,7 +17,7 @@ from ace_lib.markup import markdown_table
 from ace_lib.problems import SCHEMA
 from ace_lib.text import tokenize
 
-SIZE_BANDS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 OWN_LICENSE = dict.fromkeys(("tinyworld", *tinyworld.BENCHMARKS), "apache-2.0")
 UNKNOWN_LICENSE = "unknown"
@@ -49,7 +49,7 @@ def hash_rows(rows: Iterable[Mapping]) -> str:
 
 def size_category(num_rows: int) -> str:
     """Return the hub's size category of a data set."""
-    return next((name for limit, name in SIZE_BANDS if num_rows < limit), "n>100K")
+    return SIZES[min(max(0, len(str(num_rows)) - 3), len(SIZES) - 1)]
 
 
 def render_card(

@@ -14,13 +14,16 @@ from ace_lib.text import CJK, tokenize
 MAX_ANSWER_TOKENS = 40
 MIN_PROMPT_TOKENS = 4
 MAX_FOREIGN_LETTERS = 0.2
+MIN_WORDS = 5  # of a prompt whose language can be told
+MIN_ENGLISH_WORDS = 0.05
 
-# Gaps are bounded: a page of labels takes no longer than its length. A label stands alone, for
-# "f(a) + f(b)" and "(a)(b)" are formulas; and its part asks, for conditions are labelled, too.
+# Gaps are bounded: a page of labels takes no longer than its length. A label stands alone or in
+# markup, for "f(a) + f(b)" and "(a)(b)" are formulas; and its part asks, for conditions are
+# labelled, too.
 PARTS = re.compile(
-    r"(?:^|\s)(?:\(a\)|a\)|\(i\)|1\)|(?:sub)?(?:part|problem|question) ?\(?[a01]\)?[.:)])\s"
-    r"(?P<first>.{,2000}?)"
-    r"\s(?:\(b\)|b\)|\(ii\)|2\)|(?:sub)?(?:part|problem|question) ?\(?[b12]\)?[.:)])\s",
+    r"(?:^|\s)[*$]*(?:\(?a\)|\(i\)|\(?1\)|(?:sub)?(?:part|problem|question) ?\(?[a01]\)?[.:)])[*$]*"
+    r"\s(?P<first>.{,2000}?)\s"
+    r"[*$]*(?:\(?b\)|\(ii\)|\(?2\)|(?:sub)?(?:part|problem|question) ?\(?[b12]\)?[.:)])[*$]*\s",
     re.DOTALL | re.IGNORECASE,
 )
 ASKS = re.compile(
@@ -30,8 +33,9 @@ ASKS = re.compile(
 )
 OPTIONS = re.compile(
     r"\(A\).{,500}?\(B\).{,500}?\(C\)"
-    r"|(?:^|\s)A[.)]\s.{,500}?\sB[.)]\s.{,500}?\sC[.)]\s"
-    r"|\(a\).{,60}?\(b\).{,60}?\(c\).{,60}?\(d\).{,60}$",
+    r"|(?:^|\s)A[.:)]\s.{,500}?\sB[.:)]\s.{,500}?\sC[.:)]\s"
+    r"|\(a\).{,60}?\(b\).{,60}?\(c\).{,60}?\(d\).{,60}$"
+    r"|\sa\).{,30}?\sb\).{,30}?\sc\).{,30}?\sd\).{,30}$",
     re.DOTALL,
 )
 ASY = re.compile(r"\[asy\](?:(?!\[asy\]).)*?\[/asy\]", re.DOTALL)
@@ -42,16 +46,21 @@ CHOICE_WORDS = re.compile(
 )
 # "A show that lasts" and "needs to show that she passed" ask for nothing.
 PROOF = re.compile(
-    r"(?:^|[.!?:;,]\s+|\b(?:and|then)\s+)(?:(?:dis)?prove|(?:show|demonstrate) that)\b"
+    r"(?:^|[.!?:;,)*$]\s*|\b(?:and|then|please|you)\s+)"
+    r"(?:(?:dis)?prove|(?:show|demonstrate) that)\b"
     r"|\bto prove\b|\bwith proof\b",
     re.IGNORECASE,
 )
-PICTURE = re.compile(r"\[asy\]|\\includegraphics|!\[[^\]]*\]\(|<img\b", re.IGNORECASE)
+PICTURE = re.compile(
+    r"\[asy\]|\\includegraphics|\\begin\{tikzpicture|!\[[^\]]*\]\(|<(?:img|image)\b|\[(?:img|image)\]",
+    re.IGNORECASE,
+)
 LINK = re.compile(r"\bwww\.\w|https?://\S+", re.IGNORECASE)
 FIGURE = re.compile(
-    r"\bthe (?:\w+ )?(?:figure|diagram)\b|\bas shown\b"
-    r"|\b(?:figure|diagram|graph|picture|image)s? (?:below|above|shown|shows)\b"
-    r"|\b(?:shown in|see) the (?:picture|image|graph)\b"
+    r"\bthe (?:\w+ )?(?:figure|diagram)\b|\bas shown\b|\bgraph of [^.]{,60} is shown\b"
+    r"|(?:\bin|\bsee|\() ?(?:fig\.|figure|diagram) ?[\d.)]"
+    r"|\b(?:figure|diagram|graph|picture|image|chart)s? (?:below|above|shown|shows)\b"
+    r"|\b(?:shown in|see|look at) the (?:picture|image|graph)\b"
     r"|\b(?:shown|pictured|illustrated) (?:below|above)\b",
     re.IGNORECASE,
 )
@@ -68,15 +77,13 @@ SEVERAL_ANSWERS = re.compile(
     r"|\b(?:print|output|return)(?:ed)?\b[^.]{,80}\bin any order\b",
     re.IGNORECASE,
 )
-LATEX_COMMAND = re.compile(r"\\[a-zA-Z]+")
+FORMULA = re.compile(r"\$.{,2000}?\$|\\\[.{,2000}?\\\]|\\\(.{,2000}?\\\)|\\[a-zA-Z]+", re.DOTALL)
 FOREIGN_SCRIPTS = re.compile(rf"[{CJK}\u0400-\u04ff\u0590-\u06ff\u0900-\u0e7f]")
+# Of 21,000 English prompts of five or more words one has fewer than one of these in twenty.
 ENGLISH_WORDS = frozenset(
-    "the of is are and to what how find if with that then many on by for from be at".split()
-)
-FOREIGN_WORDS = frozenset(
-    "el los las una del que cuál es por para con los números si le les des et est une dans pour "
-    "qui sont quel der das und ist ein eine mit von wie welche il che di sono uma "
-    "são não".split()
+    "the of is are and to what how find if with that then many on by for from be at in an as it "
+    "let each write compute evaluate simplify solve given number value function more than much "
+    "which has have when where these".split()
 )
 
 
@@ -118,16 +125,17 @@ def find_proof(row: dict) -> str:
 
 
 def find_non_english(row: dict) -> str:
-    """Return what shows another language: its script, or its function words."""
+    """Return what shows another language: its script, or words of which hardly one is English."""
     prompt = row["prompt"]
     letters = [character for character in prompt if character.isalpha()]
     foreign = FOREIGN_SCRIPTS.findall(prompt)
     if letters and len(foreign) / len(letters) > MAX_FOREIGN_LETTERS:
         return _shorten("".join(foreign))
-    words = [token for token in tokenize(LATEX_COMMAND.sub(" ", prompt)) if token.isalpha()]
-    hits = [word for word in words if word in FOREIGN_WORDS]
+    tokens = tokenize(FORMULA.sub(" ", ASY.sub(" ", prompt)))
+    words = [token for token in tokens if token.isalpha() and len(token) > 1]
     num_english = sum(word in ENGLISH_WORDS for word in words)
-    return " ".join(hits[:5]) if len(hits) >= 3 and len(hits) > num_english else ""
+    told = len(words) >= MIN_WORDS and num_english <= MIN_ENGLISH_WORDS * len(words)
+    return _shorten(" ".join(words)) if told else ""
 
 
 def find_figure(row: dict) -> str:

@@ -1,8 +1,8 @@
 """The commands `ace decontaminate` and `ace dedup`: files in; the kept rows and a report out.
 
 Every input row is in exactly one output: kept rows unchanged in KEPT, the others in REPORT (one
-JSON row each) with the reason. Each appears whole, REPORT last; an error in the input leaves both
-as they were.
+JSON row each) with the reason. Each appears whole, REPORT last; an error in the input, or an output
+that cannot be opened, leaves both as they were.
 """
 
 import argparse
@@ -22,6 +22,9 @@ def add_decontaminate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `ace decontaminate`."""
     _add_files(parser)
     parser.add_argument("--benchmarks", nargs="+", required=True, metavar="FILE")
+    parser.add_argument(
+        "--benchmark-column", default="", help="of their statements (default: as found)"
+    )
     parser.add_argument("--rule", choices=decontaminate.RULES, default="any", help="default: any")
     parser.add_argument(
         "--coverage", type=float, default=0.5, help="share of an item, rule coverage (default: 0.5)"
@@ -109,7 +112,7 @@ def _read_benchmarks(arguments: argparse.Namespace, skipped: list[dict]) -> dict
         if name in benchmarks:
             raise AceError(f"two benchmarks are called {name!r}; rename one of the files")
         items: dict[str, dict] = {}
-        for row in read_rows(path):
+        for row in read_rows(path, arguments.benchmark_column):
             item = str(row.place["id"])
             if item in items:
                 raise AceError(f"{path}, row {row.number}: id {item!r} repeats; evidence needs one")
@@ -154,8 +157,11 @@ def _deliver(
                 reasons[evidence.get("benchmark", evidence["reason"])] += 1
                 removed.append(row.place | evidence)
 
-    write_rows(arguments.out, kept())
-    write_rows(arguments.report, removed)
+    def reported() -> Iterator[dict]:  # runs when the report is open
+        write_rows(arguments.out, kept())
+        yield from removed
+
+    write_rows(arguments.report, reported())
     print(
         f"{reasons.pop('kept', 0)} of {ids.total()} rows kept, {ids.total() - len(ids)} ids repeat"
     )

@@ -13,6 +13,7 @@ the input, where the statement has none). Layouts of other data sets are transla
 `ace_lib.adapters`.
 """
 
+import errno
 import gzip
 import json
 import os
@@ -141,7 +142,8 @@ def iterate_jsonl(
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ProblemFileError(
-            f"{path}: not a gzip file ({error}). Rename it without .gz, or compress it."
+            f"{path}: not a gzip file after line {number} ({error}). Fetch it again, or rename it "
+            "without .gz if it was never compressed."
         ) from error
     except OSError as error:
         raise ProblemFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
@@ -150,7 +152,7 @@ def iterate_jsonl(
 def _parse_line(path: Path, number: int, raw: bytes) -> dict:
     """Decode one line, turning every failure into a ProblemFileError."""
     try:
-        value = json.loads(raw.decode("utf-8"))
+        value = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise ProblemFileError(
             f"{path}, line {number}: not UTF-8 (byte {error.start}). Convert the file to UTF-8."
@@ -176,7 +178,8 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     """Write `rows` as JSONL, gzipped when the name ends in .gz; all of it or nothing.
 
     The same rows give the same bytes (no time stamp in the gzip header), so that hashes of data
-    files can decide whether a run is up to date. Raises ProblemFileError when the disk is full or
+    files can decide whether a run is up to date. Half characters stay what they are in JSON, an
+    escape. Raises ProblemFileError when the disk is full or
     the folder cannot be written.
     """
     path = Path(path)
@@ -201,6 +204,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as handle:
             temporary = Path(handle.name)
             yield handle

@@ -54,13 +54,15 @@ def read_rows(path: str | Path, column: str = "") -> Iterator[Row]:
 
 
 def _find_column(path: str | Path, data: dict, column: str) -> str:
-    """Choose the column of the statements from the first row."""
+    """Choose the column of the statements from the first row, in capital letters or not."""
     names = (column,) if column else STATEMENT_COLUMNS
-    found = [name for name in names if name in data]
+    spelled = {str(name) if column else str(name).lower(): name for name in data}
+    found = [spelled[name] for name in names if name in spelled]
     if not found:
         raise ProblemFileError(
             f"{path}: no column {' or '.join(names)} in the first row, which has "
-            f"{', '.join(map(str, data)) or 'none'}; name the statements with --column."
+            f"{', '.join(map(str, data)) or 'none'}; name the statements with --column (of "
+            "benchmarks: --benchmark-column)."
         )
     return found[0]
 

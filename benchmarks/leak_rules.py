@@ -61,13 +61,14 @@ def main() -> None:
     }
     index = decontaminate.build_index(benchmarks)
     items = [row["prompt"] for rows in benchmarks.values() for row in rows]
-    short = index.counts < index.n
+    counts = np.diff(index.table.starts)
+    short = counts < index.table.n
 
     def share(flags: list[bool], chosen: np.ndarray) -> float:
         return round(float(np.mean(np.array(flags)[chosen])), 5)
 
     def recall(flags: list[bool]) -> dict[str, float]:
-        told = index.counts > 0  # an item without a token says nothing
+        told = counts > 0  # an item without a token says nothing
         return {"all": share(flags, told), "under_9_tokens": share(flags, told & short)}
 
     clean = ~holds_item(candidates, items)

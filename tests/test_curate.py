@@ -53,6 +53,26 @@ def test_a_rule_excludes_its_own_example_with_evidence(name: str) -> None:
         ("figure", "The graph below shows the price. When was it highest?"),
         ("figure", "Look at https://example.org/a.png and count the triangles in it."),
         ("brief", "Solve it."),
+        ("sub_questions", "Let $f(x) = x + 2$. (1) Find $f(3)$; (2) if $f(a) = 5$, find $a$."),
+        (
+            "sub_questions",
+            "A line has slope 3. **(a)** Find its angle. **(b)** Find where it ends.",
+        ),
+        ("multiple_choice", "What is 2 + 2? A: 3 B: 4 C: 5"),
+        ("multiple_choice", "The sum of 2 and 2 is a) 3 b) 4 c) 5 d) 6"),
+        ("proof", "(1) Prove that $AB = CD$ in every such square."),
+        ("proof", "**Prove** that the number n is odd."),
+        ("proof", "Can you prove that every such n is odd?"),
+        ("figure", "In Figure 2, AB = 3 and BC = 4. Find AC + 2."),
+        ("figure", "The graph of $y = f(x)$ is shown. Find f(2)."),
+        ("figure", "<image>\nFind the length of AB if BC = 3."),
+        ("figure", "\\begin{tikzpicture}\\end{tikzpicture} Find the sum of the angles."),
+        ("non_english", "Trouver tous les entiers $n$ tels que $n^2+n+1$ divise $n^{2023}+1$."),
+        ("non_english", "Man bestimme alle reellen Zahlen $x$, für die $x^2 \\le x$ gilt."),
+        ("non_english", "Determine o menor inteiro positivo $n$ com exatamente 9 divisores."),
+        ("non_english", "Wyznacz wszystkie liczby całkowite $n$ podzielne przez 5."),
+        ("non_english", "Tìm tất cả các số nguyên dương $n$ sao cho $n^2+1$ chia hết cho 5."),
+        ("non_english", "Να βρεθούν όλοι οι ακέραιοι $n$ ώστε να διαιρείται με το 5."),
     ],
 )
 def test_each_class_in_other_words(name: str, prompt: str) -> None:
@@ -78,6 +98,10 @@ def test_each_class_in_other_words(name: str, prompt: str) -> None:
         "Simplify $\\sqrt{245}$.",
         "If $0\\le x\\le y\\le z$, $x\\le 1$, $z\\le 2$: find the largest $x + y + z$.",
         "Rows 1 and 2 are shown below. Find row 3. \\begin{array}{cc} 1 & 1 \\end{array}",
+        "Skaters draw a figure 8 in 9 seconds. How long do they take for 4 of them?",
+        "Find n such that (1) n is odd, (2) n is prime, and (3) n is less than 4 and above 2.",
+        "What is the least n? a) When divided by 2, the remainder is 1. b) When divided by 3, the "
+        "remainder is 2. c) When divided by 4, the remainder is 3. d) n is positive.",
         "Jim sold the figures that he had collected for 15 dollars. How many were there?",
     ],
 )
@@ -85,7 +109,23 @@ def test_innocent_prompts_stay(prompt: str) -> None:
     assert curate.apply_rules({"prompt": prompt, "gold": "\\frac{\\pi}{3}"}) == ("", "")
 
 
-@pytest.mark.parametrize("piece", ["(a) x ", "(A) ", "A. b ", "[asy]", "| ", "1) ? ", "\\le "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "(a) x ",
+        "(A) ",
+        "A. b ",
+        "[asy]",
+        "| ",
+        "1) ? ",
+        "\\le ",
+        "\\[ ",
+        "$",
+        " a) b",
+        "*(1) ? ",
+        "graph of ",
+    ],
+)
 def test_a_prompt_of_nothing_but_labels_takes_no_time(piece: str) -> None:
     start = time.process_time()
     excluded(piece * (20_000 // len(piece)))
@@ -307,5 +347,6 @@ def test_every_prefix_of_the_nested_order_has_the_same_make_up() -> None:
 
 
 def test_length_bands_hold_equally_many() -> None:
+    assert balance.length_bands([], 4) == []
     bands = balance.length_bands(list(range(100)), 4)
     assert Counter(bands) == {0: 25, 1: 25, 2: 25, 3: 25}

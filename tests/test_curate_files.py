@@ -81,7 +81,6 @@ def test_repeated_ids_are_counted_and_both_rows_decided(tmp_path, capsys) -> Non
         (b'{"problem": "x"}\n\xff\n', "raw.jsonl, line 2: not UTF-8"),
         (b"[1]\n", "raw.jsonl, line 1: a JSON list"),
         (b'{"statement": "x", "id": 1}\n', "first row, which has statement, id"),
-        (b'{"problem": "x", "note": "\\ud800"}\n', "does not fit this format"),
     ],
 )
 def test_a_bad_file_is_named_and_nothing_is_written(tmp_path, capsys, content, reason) -> None:
@@ -124,6 +123,8 @@ def test_no_candidates_are_refused_and_one_empty_file_beside_others_is_not(
 def test_unusable_benchmarks_are_refused(tmp_path, capsys) -> None:
     arguments = files(tmp_path)
     exam = tmp_path / "exam.jsonl"
+    write_rows(exam, [{"statement": ITEM}])
+    fails(arguments, tmp_path, capsys, "has statement; name the statements with --column (of ben")
     exam.write_text("")
     fails(arguments, tmp_path, capsys, "no items in exam")
     write_rows(exam, [{"id": 1, "problem": ITEM}, {"id": 1, "problem": OTHER}])
@@ -132,6 +133,37 @@ def test_unusable_benchmarks_are_refused(tmp_path, capsys) -> None:
     write_rows(exam, [{"id": 1, "problem": ITEM}])
     write_rows(other, [{"id": 1, "problem": OTHER}])
     fails([*arguments, "--benchmarks", str(exam), str(other)], tmp_path, capsys, "two benchmarks")
+
+
+@pytest.mark.parametrize("column", ["Problem", "statement"])
+def test_a_benchmark_may_name_its_statements_otherwise(tmp_path, capsys, column) -> None:
+    arguments = files(tmp_path)
+    write_rows(tmp_path / "exam.jsonl", [{"Answer": 7, column: ITEM}])
+    named = ["--benchmark-column", column] if column == "statement" else []
+    assert main([*arguments, *named]) == 0
+    assert "1 removed: exam" in capsys.readouterr().out
+
+
+def test_a_byte_order_mark_and_half_a_character_outside_the_statement_do_no_harm(tmp_path) -> None:
+    arguments = files(tmp_path)
+    noted = CLEAN | {"note": "half \ud83d"}
+    (tmp_path / "raw.jsonl").write_text(json.dumps(noted) + "\n", encoding="utf-8-sig")
+    assert main(arguments) == 0
+    assert read(tmp_path / "kept.jsonl") == [noted]
+
+
+@pytest.mark.parametrize("output", ["--out", "--report"])
+def test_an_output_that_cannot_be_opened_leaves_no_other(tmp_path, capsys, output) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    fails([*files(tmp_path), output, str(folder)], tmp_path, capsys, "cannot be written (it is a")
+    fails([*files(tmp_path), output, f"{tmp_path}/raw.jsonl/x"], tmp_path, capsys, "be written")
+
+
+def test_what_follows_a_gzip_stream_is_named_with_the_line_before_it(tmp_path, capsys) -> None:
+    arguments = files(tmp_path, "jsonl.gz")
+    with (tmp_path / "raw.jsonl.gz").open("ab") as file:
+        file.write(b"garbage")
+    fails(arguments, tmp_path, capsys, "not a gzip file after line 2")
 
 
 def test_a_row_of_a_benchmark_without_a_statement_is_reported(tmp_path, capsys) -> None:

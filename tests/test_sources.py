@@ -238,6 +238,7 @@ def test_a_missing_statement_is_reported_by_row(tmp_path: Path, name: str) -> No
         ("livecodebench-v5", {"private_test_cases": "AAAA"}, "cannot be unpacked"),
         ("livecodebench-v5", {"private_test_cases": "%"}, "cannot be unpacked"),
         ("mbpp", {"test_list": ["assert twice({1}) == {2}"]}, "no usable test"),
+        ("opencodereasoning", {"input": "-"}, "the statement is '-'"),
     ],
 )
 def test_a_bad_row_is_reported_and_the_others_stay(tmp_path, name, change, reason) -> None:
@@ -248,6 +249,13 @@ def test_a_bad_row_is_reported_and_the_others_stay(tmp_path, name, change, reaso
         loaded = problems.load(f"{name}={path}")
     assert len(loaded) == 1
     assert (loaded.skipped[0]["row"], reason in loaded.skipped[0]["reason"]) == (2, True)
+
+
+def test_a_function_is_named_whatever_the_assert_wraps_around_it(tmp_path: Path) -> None:
+    listed = {"test_list": ["assert set(twice(1)) == {2}", "assert twice(1) == 2"]}
+    assert load("mbpp", tmp_path, MBPP | listed)[0]["entry_point"] == "twice"
+    (row,) = load("mbpp-plus", tmp_path, LAYOUTS["mbpp-plus"][0] | listed)
+    assert row["tests"] == CALLED["tests"]
 
 
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
