@@ -178,8 +178,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> Path:
     """Write `rows` as JSONL, gzipped when the name ends in .gz; all of it or nothing.
 
     The same rows give the same bytes (no time stamp in the gzip header), so that hashes of data
-    files can decide whether a run is up to date. Half characters stay what they are in JSON, an
-    escape. Raises ProblemFileError when the disk is full or
+    files can decide whether a run is up to date. Raises ProblemFileError when the disk is full or
     the folder cannot be written.
     """
     path = Path(path)
