@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     text = "execute the notebooks of a profile in order, skipping what is complete"
     command = add("run", _run, text)
     _add_profile(command)
-    command.add_argument("--only", metavar="NAME", default="", help="this step or notebook alone")
+    command.add_argument("--only", metavar="NAME", default="", help="this alone, as 05_train_sft")
     command.add_argument(
         "--redo", metavar="NAME", default="", help="make this one anew, and what reads it"
     )
@@ -46,13 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     text = "test the papers' claims over several training seeds, skipping what is complete"
     command = add("study", _study, text)
     _add_profile(command, "study")
-    command.add_argument("--row", metavar="CLAIM", default="", help="only what this claim needs")
+    command.add_argument("--row", metavar="CLAIM", default="", help="only this claim, as overlong")
 
     _add_profile(add("stop", _stop, "end the training that goes on in a profile's runs"))
 
     command = add("submit", _submit, "submit a profile's runs to Slurm, each after the one before")
     _add_profile(command)
-    command.add_argument("--hours", type=float, default=24.0, help="wall time of a job")
+    command.add_argument("--hours", type=float, default=24.0, help="of a job (default: 24)")
     command.add_argument(
         "sbatch", nargs=argparse.REMAINDER, metavar="-- OPTION…", help="more options for sbatch"
     )
@@ -73,11 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     text = "judge the answers of an evaluation anew, as after a change of the verifier"
     command = add("regrade", _regrade, text)
-    command.add_argument("samples", type=Path, metavar="samples.jsonl.gz")
-    command.add_argument("problems", type=Path, metavar="PROBLEMS.jsonl[.gz]")
+    command.add_argument("samples", type=Path, metavar="SAMPLES.jsonl.gz", help="changed in place")
+    command.add_argument("problems", type=Path, metavar="PROBLEMS.jsonl[.gz]", help="answered")
 
+    text = "rows of `ace verify` with a category and a label: true for a right answer"
     command = add("audit", _audit, "compare the verifier with labelled rows, by category")
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl[.gz]", help=text)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--workers", type=int, help="processes (default: one a core)")
 

@@ -229,11 +229,12 @@ def report(plan: Plan) -> str:
     lines += [_row(plan, step, costs, scale) for step, costs in plan.by_step().items()]
     lines.append(_row(plan, "all", plan.costs, scale))
     days = [hours / plan.num_units / 24 for hours in plan.hours()]
+    on_end = f"; {days[0]:.2g} to {days[1]:.2g} days on end" if on_gpu else ""
     least, most = HARDWARE[plan.compute.gpu].utilisation
     lines += [
         "",
-        f"{plan.profile}: {plan.compute.describe()}, {plan.shape.num_parameters / 1e9:.3g} billion "
-        f"parameters; {days[0]:.2g} to {days[1]:.2g} days on end",
+        f"{plan.profile}: {plan.compute.describe()}, "
+        f"{plan.shape.num_parameters / 1e6:,.1f} million parameters{on_end}",
     ]
     flops = [sum(cost.flops[end] for cost in plan.costs) for end in (0, 1)]
     cache = plan.shape.kv_bytes_per_token() / plan.compute.tensor_parallel
@@ -282,6 +283,7 @@ def draw(plan: Plan) -> tuple["Figure", str]:
     for step, (low, high) in ranges.items():
         axes.barh(step, scale * (high - low), left=scale * low, color=plots.SKY)
     axes.set(xlabel=f"{unit}, low to high end", xscale="log", title=f"Cost of {plan.profile}")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.invert_yaxis()
     dearest = max(ranges, key=lambda step: ranges[step][1])
     total = _span([scale * end for end in plan.hours()])
