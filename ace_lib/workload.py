@@ -224,6 +224,7 @@ def _relate_sft_and_rl(settings: Settings, stages: Mapping[str, Settings]) -> li
         _num_problems(source, settings.pass_at_k_num_problems) for source in _benchmarks(settings)
     )
     return [
+        _entropy(stage, 2 * len(stage.temperatures)),
         _updates("RL from two starts", stage, 2, steps=2 * settings.steps,
                  prompts_per_batch=settings.prompts_per_batch),
         _evaluation(settings, settings.benchmarks_math, 4),
