@@ -11,6 +11,7 @@ print no tokenisation; this one is ours.
 """
 
 import codecs
+import html
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 CJK_CHARACTER = re.compile(f"[{CJK}]")
 # Soft hyphens, zero-width spaces and joiners, marks of direction and of bytes' order.
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+NUMBERED_ENTITY = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
 FOREIGN_PUNCTUATION = re.compile(r"[^\x00-\x7f\w]")
 TOKEN = re.compile(rf"\\?(?:[a-z\x80-\U0010ffff]+|!)|[0-9]+|[{re.escape(SIGNS)}]")
 
@@ -53,6 +55,7 @@ def fold(text: str) -> bytes:
     Runs of characters beyond ASCII reach Python as errors of the ASCII codec, which is several
     times faster than to search for them.
     """
+    text = _unescape(text)
     try:
         return text.encode("ascii", "ace-fold")
     except UnicodeEncodeError:  # an accent changes the ASCII letter before it
@@ -62,9 +65,16 @@ def fold(text: str) -> bytes:
 def fold_all(texts: Sequence[str]) -> bytes:
     """`fold` many texts, with a zero byte before and after each."""
     try:
-        return "\0".join(["", *texts, ""]).encode("ascii", "ace-fold")
+        return _unescape("\0".join(["", *texts, ""])).encode("ascii", "ace-fold")
     except UnicodeEncodeError:
         return b"\0".join([b"", *map(fold, texts), b""])
+
+
+def _unescape(text: str) -> str:
+    """Write the characters for which HTML gives numbers, which are none of the statement's."""
+    if "#" not in text or "&#" not in text:  # the first is faster
+        return text
+    return NUMBERED_ENTITY.sub(lambda found: html.unescape(found.group()), text)
 
 
 def _fold_error(error: UnicodeEncodeError) -> tuple[bytes, int]:

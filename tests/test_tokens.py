@@ -30,6 +30,7 @@ AWKWARD = [
     "frac \\fracture",
     "emoji 🙂 𝑥 𝟙",
     "hid\u200bden so\u00adft\ufeff e\u200b\u0301 汉\u2060字 \u200b",
+    "don&#39;t &#x4E00;&#0;&#xD800;b &#99999999; &#;",
     r"a &lt; b&nbsp;c &amp;& \&lt &=x & \frac &dfrac1&!",
 ]
 ALPHABET = [
@@ -81,6 +82,7 @@ def test_random_texts_are_scanned_by_the_rules() -> None:
         (r"\text{if } x", "if x"),
         ("x−1", "x-1"),
         ("zero\u200bwidth so\u00adft \ufeffbom\u2060", "zerowidth soft bom"),
+        ("Ann&#39;s 3 &#x3C; 4&#0;", "Ann's 3 < 4"),
         ("x &lt; 2&nbsp;and &quot;y&quot; &amp; z", 'x < 2 and "y" & z'),
     ],
 )
