@@ -233,7 +233,8 @@ def report(plan: Plan) -> str:
     least, most = HARDWARE[plan.compute.gpu].utilisation
     lines += [
         "",
-        f"{plan.profile}: {plan.compute.describe()}, {plan.shape.num_parameters:,} parameters{on_end}",
+        f"{plan.profile}: {plan.compute.describe()}, "
+        f"{plan.shape.num_parameters:,} parameters{on_end}",
     ]
     flops = [sum(cost.flops[end] for cost in plan.costs) for end in (0, 1)]
     cache = plan.shape.kv_bytes_per_token() / plan.compute.tensor_parallel
