@@ -184,6 +184,8 @@ def _product(left: Node, right: Node) -> Node:
 def _negative(inner: Node) -> Node:
     if inner[0] == "matrix":
         return _product(("num", Fraction(-1)), inner)
+    if inner[0] == "mul" and inner[2][0] == "matrix":
+        return _product(("neg", inner[1]), inner[2])
     if inner[0] in ("unit", "percent", "deg"):  # -5 cm
         return shape((inner[0], ("neg", inner[1]), *inner[2:]))
     return _with_signs(("neg", inner))

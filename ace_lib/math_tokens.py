@@ -35,7 +35,8 @@ _REWRITES = [
         (r"^\s*~(?=\s*[\d\\.(-])", r"\\approx "),
         (r"^(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?(?=\s*[\d\\])", "-"),
         (r"(?<=\d)(?:\\[ ,;]|[\s~])*(?:\\text\s*\{\s*)?million\s*\}?", r"\\cdot 10^6 "),
-        (r",?\s*\\text\s*\{[\s,]*for (?:all|any|every)[^{}]*\}\s*\w?\s*$", ""),
+        (r"(?:,|\\[ ,;:]|\\q?quad|\s)*\\text\s*\{[\s,]*for (?:all|any|every)[^{}]*\}"
+         r"\s*\w?(?:\s*\\in\s*\\mathbb\s*\{?\w\}?)?\s*$", ""),
         (r",?\s*\\text\s*\{[\s,]*(?:for|where|with|if|when)(?: all| any| some)?\s*\}", ", "),
         (r"(?<=\d)\s*\\text\s*\{\s*to\s*\}\s*(?=\d)", ":"),
         (r"\\(?:textcolor|color)\s*\{\w+\}", ""),
@@ -57,6 +58,9 @@ _REWRITES = [
         (r"(?<=\d)(?:\\[ ,;]|[\s~])*\\mathrm\s*\{\s*(min|sec)\s*\}[\s.]*$", r"\\text{\1}"),
         (r"(?<=\d)\s*(?:\^\s*\{\s*(?:\\prime\s*|'){2}\}|'')[\s.]*$", r"\\text{arcsec}"),
         (r"\{:\}", ":"),
+        (r"\\mu\s*\\(?:text|mathrm)\s*\{", r"\\text{μ"),
+        (r"(?<=\d)(?:\\[ ,;]|[\s~])*([MLR])_\s*\{?\s*\\odot\s*\}?\s*$", r"\\text{solar \1}"),
+        (r"(?<=\d)\s*\(\s*([一-鿿/]+)\s*\)\s*$", r"\\text{\1}"),  # 8(个)
         (r"(?<=\d)[\s~]*([AaPp])\.?[Mm]\.?\s*$", r"\\text{\1m}"),
     )
 ]  # fmt: skip

@@ -24,7 +24,7 @@ _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\!|\$|(?P<space>(?:\\[,;: ]|\s)+)"
 )
 _CHOICE = re.compile(
-    r"(?:(?i:option|choice|answer)(?: is)?:? )?"
+    r"(?:(?i:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:?) )?"
     r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
 )
 _STATUS_OF = {True: "passed", False: "wrong_answer"}
