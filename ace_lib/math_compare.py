@@ -8,13 +8,15 @@ import operator
 
 from ace_lib.math_operands import Node
 from ace_lib.math_regions import intervals, merge
-from ace_lib.math_shapes import name_of, shape
+from ace_lib.math_shapes import name_of, shape, signs_apart
 from ace_lib.math_tokens import Unparsed
 from ace_lib.math_units import scale_between
 from ace_lib.math_value import (
     Evaluator,
+    Number,
     TooLarge,
     evaluate_both,
+    is_real,
     letters_of,
     same_number,
     same_value,
@@ -30,10 +32,19 @@ def compare(gold: Node, answer: Node) -> bool:
     Raises Unparsed: the two cannot be compared by these rules.
     """
     try:
-        return _same(shape(gold, is_gold=True), shape(answer))
+        expected = shape(gold, is_gold=True)
+        right = _same(expected, shape(answer, is_gold=gold[0] == "about"))
+        return right or (expected[0] == "set" and _same_signs_apart(expected, answer))
     except TooLarge:
         return gold == answer
     except (ZeroDivisionError, OverflowError):
+        return False
+
+
+def _same_signs_apart(expected: Node, answer: Node) -> bool:
+    try:
+        return _same(expected, shape(signs_apart(answer)))
+    except Unparsed:
         return False
 
 
@@ -179,24 +190,33 @@ def _same_matrices(gold: Node, answer: Node) -> bool:
 
 
 def _same_statements(gold: Node, answer: Node) -> bool:
-    sides = [[shape(side) for side in node[-1]] for node in (gold, answer)]
-    return gold[:2] == answer[:2] and _same_all(*sides)
+    """The same sides, or for an inequality the same up to a positive factor of (left - right)."""
+    if gold[:2] != answer[:2]:
+        return False
+    if gold[1] in (("<",), ("<=",)):
+        factor = _factor(gold[2], answer[2])
+        return factor is not None and is_real(factor) and factor > 0
+    return _same_all(*([shape(side) for side in node[-1]] for node in (gold, answer)))
 
 
 def _same_equations(gold: Node, answer: Node) -> bool:
     """Same up to a constant factor of (left - right)."""
-    if gold[0] != answer[0]:
-        return False
-    first, second = (("add", node[1], ("neg", node[2])) for node in (gold, answer))
+    return gold[0] == answer[0] and _factor(gold[1:], answer[1:]) is not None
+
+
+def _factor(gold: list[Node], answer: list[Node]) -> Number | None:
+    """By what constant (left - right) of one is that of the other, if there is one."""
+    first, second = (("add", left, ("neg", right)) for left, right in (gold, answer))
     if letters_of(first) != letters_of(second):
-        return False
+        return None
     ratios = []
     for pair in evaluate_both(first, second):
         if pair is not None:
             if pair[1] == 0 or pair[0] == 0:
-                return False
+                return None
             ratios.append(pair[0] / pair[1])
-    return len(ratios) > 1 and all(same_number(ratios[0], ratio) for ratio in ratios[1:])
+    same = len(ratios) > 1 and all(same_number(ratios[0], ratio) for ratio in ratios[1:])
+    return ratios[0] if same else None
 
 
 def _same_clocks(gold: Node, answer: Node) -> bool:

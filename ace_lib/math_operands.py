@@ -13,7 +13,7 @@ _CLOSERS = {"(": (")", "]"), "[": ("]", ")"), r"\{": (r"\}",), r"\langle": (r"\r
 _NAMES = {r"\triangle", r"\angle", r"\overrightarrow", r"\overleftrightarrow", r"\odot",
           r"\widehat", r"\parallel", r"\perp"}  # fmt: skip
 DECORATIONS = {r"\vec", r"\hat", r"\tilde", r"\underline"}
-_CURRENCIES = {r"\dollar": "$", r"\euro": "€", r"\pounds": "£"}
+CURRENCIES = {r"\dollar": "$", r"\euro": "€", r"\pounds": "£"}
 
 
 class Operands:
@@ -145,8 +145,8 @@ class Operands:
             return ("fn", "binom", self.argument(), self.argument())
         if value in (r"\infty", r"\emptyset"):
             return ("sym", value)
-        if value in _CURRENCIES:
-            return ("unit", self.power(), [_CURRENCIES[value]])
+        if value in CURRENCIES:
+            return ("unit", self.power(), [CURRENCIES[value]])
         if value in _NAMES:
             return ("name", value, _label(self.product()))
         if value in (r"\dot", r"\ddot"):

@@ -5,7 +5,7 @@ pm, percent, deg. Around them: unit, mod, repeat, list, bracket, set, rel, union
 ratio, matrix, text, name. The operands are read by `ace_lib.math_operands`.
 """
 
-from ace_lib.math_operands import DECORATIONS, Node, Operands, digits_of
+from ace_lib.math_operands import CURRENCIES, DECORATIONS, Node, Operands, digits_of
 from ace_lib.math_tokens import Unparsed, tokenize
 
 MAX_DEPTH = 40
@@ -93,12 +93,17 @@ class _Parser(Operands):
             return ("neg", self.signed())
         if self.take("+"):
             return self.signed()
-        if self.take(r"\pm", r"\mp"):
-            return ("pm", self.signed())
+        if self.peek(r"\pm", r"\mp"):
+            positive = self.expect(r"\pm", r"\mp") == r"\pm"
+            inner = self.signed()
+            return ("pm", inner if positive else ("neg", inner))
         return self.units(self.product())
 
     def units(self, node: Node) -> Node:
-        """A unit in words after a quantity, with its exponent."""
+        """A unit in words after a quantity, with its exponent, or a currency as in 5€."""
+        if self.token.value in CURRENCIES:
+            self.at += 1
+            return ("unit", node, [CURRENCIES[self.tokens[self.at - 1].value]])
         if self.token.kind != "text":
             return node
         words = []

@@ -17,8 +17,8 @@ def inequality(operators: list[str], sides: list[Node]) -> Node:
         operators, sides = [_FLIPPED[operators[0]]], sides[::-1]
     if len(sides) == 2 and not letters_of(sides[1]):
         operator, left, bound = operators[0], sides[0], constant(sides[1])
-        if left[0] == "sym":
-            return ("named", ("region", _ray(operator, bound)), left[1], left)
+        if name := _bounded_name(left):
+            return ("named", ("region", _ray(operator, bound)), name, left)
         if left[:2] == ("fn", "abs") and left[2][0] == "sym" and operator != "!=":
             far = merge(_ray(_FLIPPED[operator], -bound) + _ray(operator, bound))
             near = intersect(_ray(_FLIPPED[operator], -bound), _ray(operator, bound))
@@ -28,7 +28,16 @@ def inequality(operators: list[str], sides: list[Node]) -> Node:
         first, second = (inequality(operators[i:][:1], sides[i:][:2]) for i in (0, 1))
         if first[0] == second[0] == "named":
             return ("named", ("region", intersect(first[1][1], second[1][1])), *first[2:])
+    if operators[0][0] == ">":
+        operators, sides = [_FLIPPED[operator] for operator in operators[::-1]], sides[::-1]
     return ("statement", tuple(operators), sides)
+
+
+def _bounded_name(node: Node) -> str | None:
+    """A letter, or the f of f(x), which the parser takes for a product."""
+    if node[0] == "mul" and node[1][0] == node[2][0] == "sym" and node[1][1] in ("f", "g", "h"):
+        return node[1][1]
+    return node[1] if node[0] == "sym" else None
 
 
 def _ray(operator: str, bound: object) -> list[tuple]:

@@ -8,6 +8,7 @@ mod, unit, ratio, clock, name, text.
 import re
 from fractions import Fraction
 from functools import partial, reduce
+from itertools import product
 
 from ace_lib.math_operands import Node
 from ace_lib.math_regions import ORDER, constant, inequality, set_operation
@@ -21,7 +22,7 @@ _NUMBER_WORDS = {word: i for i, word in enumerate(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty".split())}  # fmt: skip
 _DOMAINS = [("sym", rf"\mathbb{letter}") for letter in "NZQRC"]
-_OPENING = re.compile(r"^(?:there (?:is|are)|the|an?) (?=[a-z]{2})")
+_OPENING = re.compile(r"^(?:there (?:is|are)|the|an?) (?!and |or )(?=[a-z]{2})")
 
 
 def shape(node: Node, is_gold: bool = False) -> Node:
@@ -60,6 +61,25 @@ def _choose_sign(node: Node, sign: int) -> Node:
         inner = _choose_sign(node[1], sign)
         return inner if sign > 0 else ("neg", inner)
     return tuple(_choose_sign(part, sign) for part in node)
+
+
+def signs_apart(node: Node) -> Node:
+    """±2 ± 3i as four numbers, (±1, ±2) as four points: another reading, where no ∓ ties the signs.
+
+    Raises Unparsed: there is no such reading.
+    """
+    if not 1 < str(node).count("('pm',") <= 4 or "('pm', ('neg'," in str(node):
+        raise Unparsed("no independent signs")
+    items = node[1] if node[0] == "list" else [node]
+    return ("list", [choice for item in items for choice in _every_sign(item)], "")
+
+
+def _every_sign(node: Node | list) -> list[Node]:
+    if not isinstance(node, tuple | list):
+        return [node]
+    if node[:1] == ("pm",):
+        return [each for one in _every_sign(node[1]) for each in (one, ("neg", one))]
+    return [type(node)(parts) for parts in product(*map(_every_sign, node))]
 
 
 def _set(items: list[Node]) -> Node:
@@ -131,6 +151,9 @@ def _joined(values: list[Node], word: str) -> Node:
 
 def _bracket(opener: str, closer: str, items: list[Node]) -> Node:
     ends = ("(", ")") if opener == r"\langle" else (opener, closer)
+    if opener == "(" and _has_signs(items):  # (0, \pm 2)
+        chosen = ([_choose_sign(item, sign) for item in items] for sign in (1, -1))
+        return ("set", [_bracket(opener, closer, each) for each in chosen])
     return ("bracket", *ends, [shape(item) for item in items])
 
 
@@ -161,6 +184,8 @@ def _product(left: Node, right: Node) -> Node:
 def _negative(inner: Node) -> Node:
     if inner[0] == "matrix":
         return _product(("num", Fraction(-1)), inner)
+    if inner[0] == "mul" and inner[2][0] == "matrix":
+        return _product(("neg", inner[1]), inner[2])
     if inner[0] in ("unit", "percent", "deg"):  # -5 cm
         return shape((inner[0], ("neg", inner[1]), *inner[2:]))
     return _with_signs(("neg", inner))
@@ -169,6 +194,10 @@ def _negative(inner: Node) -> Node:
 def _sum(left: Node, right: Node) -> Node:
     if right[0] == "neg" and left == ("sym", r"\mathbbR"):  # R - {2}
         return set_operation("minus_set", shape(left), shape(right[1]))
+    last = right[1] if right[0] == "neg" else right
+    if last[0] == "unit" and left[0] != "unit":  # 2 + \sqrt{3} \text{ cm}
+        amount = last[1] if last is right else ("neg", last[1])
+        return shape(("unit", ("add", left, amount), last[2]))
     return _with_signs(("add", left, right))
 
 

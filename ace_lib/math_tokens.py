@@ -29,12 +29,14 @@ _REWRITES = [
     (re.compile(pattern), spelling)
     for pattern, spelling in (
         (r"^\s*(\*\*|`|\")(.*)\1\s*$", r"\2"),
-        (r"^\s*(?:\\text\s*\{\s*)?(?i:(?:the )?(?:final )?answer(?: is\b|:)):?\s*\}?", ""),
+        (r"^\s*(?:\\text\s*\{\s*)?(?i:(?:the )?(?:final )?answer(?: is\b|:)|答案?[是为:]):?\s*\}?",
+         ""),
         (r"^\s*(?:\\text\s*\{\s*)?[Tt]here are\s*\}?(?=\s*\d)", ""),
         (r"^\s*~(?=\s*[\d\\.(-])", r"\\approx "),
         (r"^(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?(?=\s*[\d\\])", "-"),
         (r"(?<=\d)(?:\\[ ,;]|[\s~])*(?:\\text\s*\{\s*)?million\s*\}?", r"\\cdot 10^6 "),
-        (r",?\s*\\text\s*\{[\s,]*for (?:all|any|every)[^{}]*\}\s*\w?\s*$", ""),
+        (r"(?:,|\\[ ,;:]|\\q?quad|\s)*\\text\s*\{[\s,]*for (?:all|any|every)[^{}]*\}"
+         r"\s*\w?(?:\s*\\in\s*\\mathbb\s*\{?\w\}?)?\s*$", ""),
         (r",?\s*\\text\s*\{[\s,]*(?:for|where|with|if|when)(?: all| any| some)?\s*\}", ", "),
         (r"(?<=\d)\s*\\text\s*\{\s*to\s*\}\s*(?=\d)", ":"),
         (r"\\(?:textcolor|color)\s*\{\w+\}", ""),
@@ -52,13 +54,19 @@ _REWRITES = [
         (r"\\end\s*\{\w*(?:matrix|array|cases)\}", r"\\endmatrix "),
         (r"\^(?<=[a-zA-Z]\^)\{(-?\d)\}(?=(?:[^{}\d.]|\{-?\d\})*\})", r"^\1"),  # \mathrm{m\,s^{-2}}
         (r"\\(?:text|mathrm)\s*\{\s*(\\[$%])\s*\}", r"\1"),
-        (r"\\circ(\s*\}?)\s*([CF])\s*$", r"\\circ\1\\text{\2}"),
+        (r"\\circ(\s*\}?)\s*([CF])[\s.]*$", r"\\circ\1\\text{\2}"),
+        (r"(?<=\d)(?:\\[ ,;]|[\s~])*\\mathrm\s*\{\s*(min|sec)\s*\}[\s.]*$", r"\\text{\1}"),
+        (r"(?<=\d)\s*(?:\^\s*\{\s*(?:\\prime\s*|'){2}\}|'')[\s.]*$", r"\\text{arcsec}"),
+        (r"\{:\}", ":"),
+        (r"\\mu\s*\\(?:text|mathrm)\s*\{", r"\\text{μ"),
+        (r"(?<=\d)(?:\\[ ,;]|[\s~])*([MLR])_\s*\{?\s*\\odot\s*\}?\s*$", r"\\text{solar \1}"),
+        (r"(?<=\d)\s*\(\s*([一-鿿/]+)\s*\)\s*$", r"\\text{\1}"),  # 8(个)
         (r"(?<=\d)[\s~]*([AaPp])\.?[Mm]\.?\s*$", r"\\text{\1m}"),
     )
 ]  # fmt: skip
 
 _DIGIT_GROUPS = (
-    r"(?<![\d.,])[1-9]\d{{0,2}}(?:(?:\{{,\}}|\\[,;:! ]|[\s~]{comma})(?:\\!)?\d{{3}})+(?!\d)"
+    r"(?<![\d.,])[1-9]\d{{0,2}}(?:(?:\{{,\}}|\\[,;:! ]|[\s~]{comma})(?:\\!\s*)?\d{{3}})+(?!\d)"
 )
 _UNIT_AT_END = re.compile(
     rf"(?:(?:(?<=[\d}})])|(?<=\\pi))\s*(?i:{_UNITS})|(?<=\d)[\s~]+[msgLhNJ]){_POWER}"
@@ -120,11 +128,13 @@ _GREEK = set(
 )
 _TOKEN = re.compile(
     r"(?P<space>[\s~&]+)|(?P<num>\d+(?:\.(?!\.)\d*)?(?:[eE][+-]?\d+(?!\w))?|\.\d+)|(?P<row>\\\\(?:\[\w*\])?)"
-    r"|(?P<cmd>\\(?:[a-zA-Z]+|.))|(?P<word>[a-zA-Z]+)|(?P<op><=|>=|!=|\*\*|\.\.\.|.)",
+    r"|(?P<cmd>\\(?:[a-zA-Z]+|.))|(?P<word>[a-zA-Z]+|[一-鿿]+)|(?P<op><=|>=|!=|\*\*|\.\.\.|.)",
     re.DOTALL,
 )
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
-_CONNECTIVES = {"or": ("op", "or"), "and": ("op", "and"), "mod": ("cmd", r"\mod")}
+_UNSEEN = re.compile(r"\s*(?:\{[^{}]*\}|[^\\{}])")  # the argument of \phantom
+_CONNECTIVES = {"or": ("op", "or"), "and": ("op", "and"), "mod": ("cmd", r"\mod"),
+                "或": ("op", "or"), "和": ("op", "and")}  # fmt: skip
 
 
 def respell(text: str) -> str:
@@ -202,7 +212,7 @@ def _command(name: str, text: str, position: int) -> tuple[int, list[Token]]:
     if name in (r"\left", r"\right") and text[position : position + 1] == ".":
         return position + 1, []
     if name in (r"\hspace", r"\vspace", r"\phantom", r"\hphantom"):
-        group = _GROUP.match(text, position)
+        group = _UNSEEN.match(text, position)
         return (group.end() if group else position), []
     if name in _SKIPPED or name == "\\ " or name == "\\\n":
         return position, []
@@ -253,6 +263,8 @@ def _word(word: str, previous: Token | None, spaced: bool, last: bool) -> list[T
     if word in _PLAIN_SYMBOLS:
         return [Token("sym", _PLAIN_SYMBOLS[word])]
     after_number = previous is not None and previous.kind == "num"
+    if not word.isascii():  # 9页
+        return [Token("text", word)]
     if len(word) == 1:
         return [Token("sym", word)]
     counted = after_number and spaced and last and len(word) == 4  # "12 ways"

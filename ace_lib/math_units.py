@@ -16,7 +16,7 @@ _ALIASES = {
     "euro": "€", "cent": "¢", "degree": "°", "deg": "°", "radian": "rad", "percent": "%",
     "mph": "mile/h", "kph": "km/h", "kmh": "km/h", "lb": "pound", "oz": "ounce", "wk": "week",
     "people": "person", "men": "man", "women": "woman", "children": "child", "pence": "penny",
-    "\\%": "%", "newton": "N", "joule": "J", "watt": "W", "volt": "V",
+    "\\%": "%", "arcsecond": "arcsec", "newton": "N", "joule": "J", "watt": "W", "volt": "V",
 }  # fmt: skip
 _SIZES = {  # dimension and size of units that convert into each other
     "mm": ("m", Fraction(1, 1000)), "cm": ("m", Fraction(1, 100)), "m": ("m", Fraction(1)),
@@ -48,7 +48,11 @@ def is_unit(words: list[str]) -> bool:
     text = " ".join(words)
     parts = re.findall(r"[a-z]+", text.lower())
     digits = re.sub(r"\^-?\d|base[ -]?\d+", "", text)
-    return len(parts) <= 5 and not _NO_UNIT & set(parts) and not re.search(r"[\d?]", digits)
+    return (
+        len(parts) <= 5
+        and not _NO_UNIT & set(parts)
+        and not re.search(r"[\d?或约]|左右|可能|以[上下]|至[少多]", digits)
+    )
 
 
 def unit_name(words: list[str]) -> str:

@@ -26,12 +26,15 @@ _ELEMENTARY["cis"] = "expj"
 _RELATIVE, _ABSOLUTE = "1e-100", "1e-100"
 # Where expressions with letters are compared: small, then large (floors differ there), then mixed
 # signs (there a root may be not real: such a point says nothing).
-_POINTS = (
-    [Fraction(n, d) for n, d in ((17, 7), (29, 11), (13, 9), (41, 15), (23, 6), (31, 14))],
-    [Fraction(n, d) for n, d in ((547, 11), (419, 8), (373, 10), (911, 17), (643, 18), (751, 12))],
-    [Fraction(n, d) for n, d in ((-9, 7), (21, 16), (-33, 14), (-3, 11), (27, 5), (-8, 19))],
-)
-_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(6)] for k in range(1, 41))
+_POINTS = [
+    [Fraction(number) for number in point.split()]
+    for point in (
+        "17/7 29/11 13/9 41/15 23/6 31/14 19/8 37/16",
+        "547/11 419/8 373/10 911/17 643/18 751/12 457/9 859/20",
+        "-9/7 21/16 -33/14 -3/11 27/5 -8/19 25/8 -5/13",
+    )
+]
+_WHOLE_POINTS = tuple([Fraction(k + 7 * j) for j in range(8)] for k in range(1, 41))
 
 
 class TooLarge(ArithmeticError):
@@ -272,7 +275,7 @@ def evaluate_both(gold: Node, answer: Node, log_base: str = "10") -> list[tuple 
         raise Unparsed("more letters than an answer has")
     pairs: list[tuple | None] = []
     steps = str((gold, answer))
-    points = () if re.search("'(gcd|lcm)'", steps) else _POINTS
+    points = [] if re.search("'(gcd|lcm)'", steps) else _POINTS
     whole = _WHOLE_POINTS if re.search("'(gcd|lcm|floor|ceil)'", steps) else ()
     for index, point in enumerate((*points, *whole)):
         fixed = dict(zip(letters, point, strict=False))

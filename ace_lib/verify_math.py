@@ -24,7 +24,7 @@ _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\!|\$|(?P<space>(?:\\[,;: ]|\s)+)"
 )
 _CHOICE = re.compile(
-    r"(?:(?i:option|choice|answer)(?: is)?:? )?"
+    r"(?:(?i:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:?) )?"
     r"(?:\(([A-Z])\)|([A-Z])[).:]|([A-Z])$|\[([A-Z])\]$)(?!.*\b(?:or|and|not)\b)[ .:]*([^(),;^+]*)"
 )
 _STATUS_OF = {True: "passed", False: "wrong_answer"}
@@ -151,12 +151,13 @@ def _no_parse(
 def _words_of(text: str) -> list[str]:
     """Letters, digits and signs of an answer in words, without fonts and case."""
     plain = plain_words(_without_fonts(text))
-    return re.findall(r"\d+(?:\.\d+)?|\.{2,}|[^\s\d$.,{}\\]+", plain)
+    words = re.findall(r"\d+(?:\.\d+)?|\.{2,}|[^\s\d$.,{}\\]+", plain)
+    return [word for word in words if word != "and"]  # B, C and B and C
 
 
 def _is_choice(gold: str, answer: str) -> bool:
     """`B` for a gold of `(B)`, `\\text{B}` or `B.`; also `(B) 12` for a gold of `B`."""
-    matches = [_CHOICE.fullmatch(_without_fonts(text)) for text in (gold, answer)]
+    matches = [_CHOICE.fullmatch(_without_fonts(text).rstrip(" ,")) for text in (gold, answer)]
     if None in matches:
         return False
     letters = [next(filter(None, match.groups())) for match in matches]
