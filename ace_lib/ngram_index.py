@@ -11,9 +11,10 @@ LEAST_PROMPT_SHARE = 0.5
 """Ours. A phrase of a much longer prompt is no leak."""
 LEAST_SENTENCE = 3
 """Ours. "Find x" begins a sentence of many innocent prompts."""
-MAX_FILTER_BITS = 26
+MAX_FILTER_WORDS = 1 << 20
 MAX_BUCKET_BITS = 19
-SECOND_LOOK = np.uint64(32)
+LOOKS = (np.uint64(40), np.uint64(46), np.uint64(52))
+"""Where in a hash its bits of the filter's word stand."""
 LAST_OPENING = np.uint64(2**15 - 1)
 
 
@@ -21,10 +22,11 @@ class NgramTable(NamedTuple):
     """The n-grams of items; an item with fewer than n tokens is one n-gram.
 
     `keys` (uint64, rising) hold the leading bits of each hash and, in the lower `place_bits`, the
-    token where the n-gram begins. `filter` is a Bloom filter of at least 8 bits per n-gram, up to
-    8 MB. `values` are the hashes of all tokens; item i has those from `starts[i]` to before
-    `starts[i + 1]`, and its numbers are `numbers[i]`, as in `Tokens`. `openings` marks the first
-    words of items with fewer than n tokens, by `_opening`.
+    token where the n-gram begins. `filter` is a Bloom filter of at least 16 bits per n-gram, up to
+    8 MB, with all bits of an n-gram in one word (uint64). `values` are the hashes of all tokens;
+    item i has those from `starts[i]` to before `starts[i + 1]`, and its numbers are `numbers[i]`,
+    as in `Tokens`. `openings` marks the first words of items with fewer than n tokens, by
+    `_opening`.
     """
 
     n: int
@@ -71,8 +73,8 @@ class Marks(NamedTuple):
 def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndarray) -> NgramTable:
     """Sort the n-grams of all items by hash."""
     keys, places = ngrams(values, starts[:-1], starts[1:], n)
-    bits = np.zeros(1 << min(len(keys).bit_length(), MAX_FILTER_BITS - 3), dtype=np.uint8)
-    _fill(bits, keys)
+    words = np.zeros(min(1 << len(keys).bit_length() >> 2, MAX_FILTER_WORDS) or 1, dtype=np.uint64)
+    _fill(words, keys)
     place_bits = len(values).bit_length()
     keys >>= np.uint64(place_bits)
     keys <<= np.uint64(place_bits)
@@ -84,7 +86,7 @@ def build_table(n: int, values: np.ndarray, starts: np.ndarray, numbers: np.ndar
     lengths = np.diff(starts)
     is_short = (lengths >= LEAST_SENTENCE) & (lengths < n)
     openings[_opening(values, starts[:-1][is_short])] = True
-    return NgramTable(n, keys, place_bits, bits, buckets, shift, values, starts, numbers, openings)
+    return NgramTable(n, keys, place_bits, words, buckets, shift, values, starts, numbers, openings)
 
 
 def no_marks(table: NgramTable) -> Marks:
@@ -124,32 +126,36 @@ def _find_buckets(keys: np.ndarray, shift: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _fill(bits: np.ndarray, hashes: np.ndarray) -> None:
-    """Set the two bits of each hash in a filter."""
-    last = np.uint64(8 * len(bits) - 1)
+def _fill(words: np.ndarray, hashes: np.ndarray) -> None:
+    """Set the bits of each hash in a filter."""
     for value in hashes:
-        for look in (value & last, value >> SECOND_LOOK & last):
-            bits[look >> np.uint64(3)] |= np.uint64(1) << (look & np.uint64(7))
+        words[value & np.uint64(len(words) - 1)] |= _bits(value)
 
 
 @njit(cache=True)
-def _may_hold(bits: np.ndarray, value: int) -> int:
-    """Read whether both bits of a hash are set: 1 or 0."""
-    last = np.uint64(8 * len(bits) - 1)
-    one, two = value & last, value >> SECOND_LOOK & last
-    left = bits[one >> np.uint64(3)] >> (one & np.uint64(7))
-    return left & bits[two >> np.uint64(3)] >> (two & np.uint64(7)) & np.uint64(1)
+def _bits(value: int) -> int:
+    """Return the bits of a hash in its word of a filter."""
+    bits = np.uint64(0)
+    for look in LOOKS:
+        bits |= np.uint64(1) << (value >> look & np.uint64(63))
+    return bits
+
+
+@njit(cache=True)
+def _may_hold(words: np.ndarray, value: int) -> bool:
+    """Read whether all bits of a hash are set."""
+    return ~words[value & np.uint64(len(words) - 1)] & _bits(value) == 0
 
 
 @njit(cache=True)
 def _look_up(
-    bits: np.ndarray, hashes: np.ndarray, places: np.ndarray
+    words: np.ndarray, hashes: np.ndarray, places: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keep what the filter may hold: all n-grams that are in the table, and few others."""
     kept, count = np.empty(len(hashes), dtype=np.int64), 0
     for index, value in enumerate(hashes):
         kept[count] = index  # without a branch, so that the processor can look far ahead
-        count += _may_hold(bits, value)
+        count += _may_hold(words, value)
     return hashes[kept[:count]], places[kept[:count]]
 
 
