@@ -100,7 +100,7 @@ def _results_table(results: Sequence[Result], code: str) -> tuple[list[str], lis
 
 
 def collect_costs(profile: str) -> list[dict]:
-    """Per completed run {run, seconds, peak_gib}, in the order of the recipe.
+    """Per completed run {run, seconds, peak_gib, git_commit}, in the order of the recipe.
 
     Peak memory of all processes of a run is known when `ace run` executed it; None otherwise.
     """
@@ -110,9 +110,11 @@ def collect_costs(profile: str) -> list[dict]:
     folders.sort(key=lambda path: (path.name[:2], place.get(path.name.partition("-")[2], 0)))
     costs = []
     for folder in folders:
-        measured = timings.get(folder.name) or runs.read_json(folder / "manifest.json")
+        manifest = runs.read_json(folder / "manifest.json")
+        seconds = timings.get(folder.name, manifest)["seconds"]
         peak = timings.get(folder.name, {}).get("peak_memory_gib")
-        costs.append({"run": folder.name, "seconds": measured["seconds"], "peak_gib": peak})
+        costs.append({"run": folder.name, "seconds": seconds, "peak_gib": peak,
+                      "git_commit": manifest["git_commit"]})  # fmt: skip
     return costs
 
 
@@ -149,7 +151,7 @@ def readme_block(profile: str) -> str:
         results_markdown(results),
         f"Profile `{profile}`, {show_protocol(results)} "
         f"Notebook runs: {len(costs)}, seed {manifest['parameters']['seed']}, "
-        f"{minutes:.1f} minutes in all on {_made_on(manifest)}",
+        f"{minutes:.1f} minutes in all on {_made_on(manifest, costs)}",
     ]
     if results[0].run == "03_measure_models":
         lines.append(_sampling_note(runs.completed(profile, results[0].run)))
@@ -178,11 +180,20 @@ def _sampling_note(folder: Path) -> str:
     )
 
 
-def _made_on(manifest: dict) -> str:
-    """End of a sentence: the machine of a run, and the commit."""
-    hardware, commit = manifest["hardware"], manifest["git_commit"] or "unknown"
+def _made_on(manifest: dict, costs: Sequence[dict]) -> str:
+    """End of a sentence: the machine of a run, its commit, and the runs made at another."""
+    hardware, commit = manifest["hardware"], manifest["git_commit"]
     machine = ", ".join(hardware["gpus"]) or hardware["processor"]
-    return f"{hardware['cores']} cores ({machine}). Commit `{commit[:9]}`."
+    others = {
+        (cost["run"], cost["git_commit"])
+        for cost in costs
+        if cost["git_commit"] != commit and cost["run"] != "11_report"  # which only reads
+    }
+    made = [
+        f"Commit `{str(commit)[:9]}`",
+        *(f"{run} at `{str(at)[:9]}`" for run, at in sorted(others, key=str)),
+    ]
+    return f"{hardware['cores']} cores ({machine}). {', '.join(made)}."
 
 
 def _figure(profile: str, folder: Path, name: str) -> str:
@@ -198,15 +209,16 @@ def _study_block(profile: str, folder: Path) -> str:
     found = runs.read_json(folder / "claims.json")
     measured = collect_results(profile)[-1].run  # the report itself may be of a later commit
     manifest = runs.read_json(runs.completed(profile, measured) / "manifest.json")
-    costs = [cost["seconds"] for name in found["profiles"] for cost in collect_costs(name)]
+    costs = [cost for name in found["profiles"] for cost in collect_costs(name)]
+    minutes = sum(cost["seconds"] for cost in costs) / 60
     return "\n\n".join(
         [
             _figure(profile, folder, "effects.png"),
             ledger.table_markdown(found["claims"]),
             f"Profile `{profile}`, {len(found['profiles'])} training seeds "
             f"({', '.join(found['profiles'])}): {ledger.show_counts(found['counts'])}. 95 % "
-            f"intervals over seeds and problems. {sum(costs) / 60:.0f} minutes of runs on "
-            f"{_made_on(manifest)} What was seen of every arm: "
+            f"intervals over seeds and problems. {minutes:.0f} minutes of runs on "
+            f"{_made_on(manifest, costs)} What was seen of every arm: "
             f"[results/{profile}/findings.md](results/{profile}/findings.md).",
         ]
     )
