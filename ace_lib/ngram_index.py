@@ -165,11 +165,16 @@ def _look_up_shorter(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do so for 1, 2, ... n - 1 tokens from each token at which a short item may begin."""
     hashes, places = [np.uint64(0) for _ in range(0)], [0 for _ in range(0)]
-    openings = _find_openings(tokens.values, table.openings)
+    openings, last = _find_openings(tokens.values, table.openings), 0
     for text in texts:
         begin, end = tokens.starts[text], tokens.starts[text + 1]
         is_small = (end - begin) * LEAST_PROMPT_SHARE < table.n
-        first, last = np.searchsorted(openings, begin), np.searchsorted(openings, end)
+        first = last
+        while first < len(openings) and openings[first] < begin:
+            first += 1
+        last = first
+        while last < len(openings) and openings[last] < end:
+            last += 1
         for place in np.arange(begin, end) if is_small else openings[first:last]:
             if is_small or opens_sentence(tokens, text, place, kinds):
                 value = np.uint64(0)
