@@ -36,7 +36,7 @@ _GPU = {"step_seconds": (0.003, 0.008), "utilisation": (0.2, 0.4),
         "start_seconds": (60.0, 240.0)}  # fmt: skip
 HARDWARE = {
     # Two cores with AVX2, as measured with this kit's sampler and trainers.
-    "none": Hardware(1.2e11, 2e10, 0.0, (0.001, 0.004), (0.2, 0.75), (1.0, 4.0)),
+    "none": Hardware(1.6e11, 2e10, 0.0, (0.001, 0.004), (0.15, 0.75), (1.0, 4.0)),
     "a100": Hardware(312e12, 2.04e12, 80e9, **_GPU),
     "h100": Hardware(989e12, 3.35e12, 80e9, **_GPU),
     "h200": Hardware(989e12, 4.8e12, 141e9, **_GPU),
